@@ -1,0 +1,76 @@
+"""Everything that can go wrong in the auditor, as one tree.
+
+AuditError
+├── InvalidRequest       the exchange is bad: named fields, nothing was checked     gRPC INVALID_ARGUMENT
+├── RequestConflict      the request_id is taken by another exchange                gRPC ALREADY_EXISTS
+├── AuditNotFound        no audit of that id                                        gRPC NOT_FOUND
+├── CannotJudge          the exchange is well-formed, but no verdict can be reached; becomes INCONCLUSIVE(reason)
+├── CalibrationError     a calibration file is missing, malformed or too small
+├── VerificationError    a signed verdict does not verify
+├── ConfigurationError   the command line, settings or environment are wrong
+└── StorageError         the database refused                                       gRPC UNAVAILABLE
+
+"The exchange is bad", "I could not check" and "I crashed" are three different things here, in gRPC status and
+in the database. None of them is ever FAIL.
+"""
+
+from dataclasses import dataclass
+
+from audit.records import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldViolation:
+    """One field that was refused, and how to mend it."""
+
+    field: str
+    description: str
+
+
+class AuditError(Exception):
+    """Base of all errors; its text tells the user what to do next."""
+
+
+class InvalidRequest(AuditError):
+    """The exchange is malformed; `violations` name each bad field."""
+
+    def __init__(self, *violations: FieldViolation) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+
+    @classmethod
+    def of(cls, field: str, description: str) -> "InvalidRequest":
+        """Return the error for a single field."""
+        return cls(FieldViolation(field=field, description=description))
+
+
+class RequestConflict(AuditError):
+    """The request_id was used before for another exchange."""
+
+
+class AuditNotFound(AuditError):
+    """No audit has this id."""
+
+
+class CannotJudge(AuditError):
+    """No verdict can be reached; `reason` goes into the INCONCLUSIVE verdict, the text into its details."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+class CalibrationError(AuditError):
+    """A calibration cannot be read, or cannot be made from the given traffic."""
+
+
+class VerificationError(AuditError):
+    """A signed verdict does not verify; the text names the failed step."""
+
+
+class ConfigurationError(AuditError):
+    """Settings, command line or environment are wrong."""
+
+
+class StorageError(AuditError):
+    """The database could not be used."""

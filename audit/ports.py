@@ -1,0 +1,123 @@
+"""What the auditor needs from the outside, as protocols; `audit.app` alone picks the implementations."""
+
+from typing import Protocol
+
+from audit.records import (
+    AuditFilter,
+    AuditPage,
+    AuditRecord,
+    AuditRequest,
+    Claim,
+    Job,
+    Message,
+    SignedVerdict,
+    Verdict,
+)
+from reference_runner.records import Evidence, ReferenceInfo, ReplayBatch
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def __call__(self) -> str:
+        """Return the current time, RFC 3339 in UTC with microseconds and `Z`."""
+        ...
+
+
+class NewId(Protocol):
+    """Makes fresh ids."""
+
+    def __call__(self) -> str:
+        """Return an id that was never returned before."""
+        ...
+
+
+class Reference(Protocol):
+    """A loaded reference model with its tokenizer."""
+
+    @property
+    def info(self) -> ReferenceInfo:
+        """What was loaded."""
+        ...
+
+    @property
+    def generation_defaults(self) -> dict[str, float]:
+        """Sampling defaults of the checkpoint's generation_config.json that a server would apply."""
+        ...
+
+    def tokenize_text(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of a completion prompt, special tokens added as the tokenizer does."""
+        ...
+
+    def tokenize_messages(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        """Return the token ids of a chat prompt. Raises: BadSequence without a usable chat template."""
+        ...
+
+    def tokenize_output(self, text: str) -> tuple[int, ...] | None:
+        """Return the token ids of an answer's text, or None where they do not decode to the same text."""
+        ...
+
+    def replay(self, batch: ReplayBatch) -> tuple[tuple[Evidence, ...], ...]:
+        """Return for each sequence one Evidence per candidate profile. Raises: BadSequence."""
+        ...
+
+
+class ReferenceLibrary(Protocol):
+    """Finds the reference model for a claim."""
+
+    def open(self, claim: Claim) -> Reference:
+        """Return the reference at the claimed precision. Raises: CannotJudge."""
+        ...
+
+
+class Judge(Protocol):
+    """Turns evidence into a verdict."""
+
+    def __call__(
+        self, evidences: tuple[Evidence, ...], info: ReferenceInfo, request: AuditRequest, *, ids_inferred: bool
+    ) -> Verdict:
+        """Return the verdict on one exchange, given one Evidence per candidate profile."""
+        ...
+
+
+class VerdictSigner(Protocol):
+    """Signs verdicts."""
+
+    def __call__(self, job: Job, verdict: Verdict) -> SignedVerdict:
+        """Return the verdict in its signed envelope."""
+        ...
+
+
+class AuditStore(Protocol):
+    """Keeps audits. Every method is one transaction, and safe to call from several threads."""
+
+    def submit(self, request: AuditRequest, request_digest: str) -> tuple[AuditRecord, bool]:
+        """Store a new audit durably and return (audit, True), or (the earlier one, False) for a repeated id.
+
+        Raises: RequestConflict where the request_id was used for another digest.
+        """
+        ...
+
+    def get(self, audit_id: str) -> AuditRecord:
+        """Return one audit. Raises: AuditNotFound."""
+        ...
+
+    def list(self, where: AuditFilter, *, page_size: int, cursor: str | None) -> AuditPage:
+        """Return one page, newest first. Raises: InvalidRequest for a cursor that is not ours."""
+        ...
+
+    def claim(self) -> Job | None:
+        """Take the oldest QUEUED audit, mark it RUNNING and count the attempt; None when there is none."""
+        ...
+
+    def complete(self, job: Job, signed: SignedVerdict) -> None:
+        """Store verdict and envelope and end the job, in one transaction; a second call changes nothing."""
+        ...
+
+    def requeue_unfinished(self) -> int:
+        """Put RUNNING audits of a stopped process back in the queue; return how many."""
+        ...
+
+    def close(self) -> None:
+        """Release the database."""
+        ...

@@ -1,0 +1,1 @@
+"""Durable storage of audits and signed verdicts behind the `AuditStore` port."""
