@@ -15,8 +15,11 @@ in the database. None of them is ever FAIL.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from audit.records import Reason
+if TYPE_CHECKING:
+    # only a name here: the offline verifier imports errors, and must not need numpy
+    from audit.records import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ class AuditNotFound(AuditError):
 class CannotJudge(AuditError):
     """No verdict can be reached; `reason` goes into the INCONCLUSIVE verdict, the text into its details."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: "Reason", detail: str) -> None:
         self.reason = reason
         super().__init__(detail)
 

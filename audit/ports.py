@@ -8,8 +8,9 @@ from audit.records import (
     AuditRecord,
     AuditRequest,
     Claim,
+    Examination,
     Job,
-    Message,
+    Measurement,
     SignedVerdict,
     Verdict,
 )
@@ -49,7 +50,7 @@ class Reference(Protocol):
         """Return the token ids of a completion prompt, special tokens added as the tokenizer does."""
         ...
 
-    def tokenize_messages(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+    def tokenize_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
         """Return the token ids of a chat prompt. Raises: BadSequence without a usable chat template."""
         ...
 
@@ -73,10 +74,8 @@ class ReferenceLibrary(Protocol):
 class Judge(Protocol):
     """Turns evidence into a verdict."""
 
-    def __call__(
-        self, evidences: tuple[Evidence, ...], info: ReferenceInfo, request: AuditRequest, *, ids_inferred: bool
-    ) -> Verdict:
-        """Return the verdict on one exchange, given one Evidence per candidate profile."""
+    def __call__(self, measured: Measurement) -> Examination:
+        """Return the verdict on one replayed exchange, with the evidence it rests on."""
         ...
 
 
@@ -112,6 +111,10 @@ class AuditStore(Protocol):
 
     def complete(self, job: Job, signed: SignedVerdict) -> None:
         """Store verdict and envelope and end the job, in one transaction; a second call changes nothing."""
+        ...
+
+    def release(self, job: Job) -> None:
+        """Put a RUNNING audit back in the queue."""
         ...
 
     def requeue_unfinished(self) -> int:

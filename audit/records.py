@@ -1,13 +1,15 @@
 """One frozen record per arrow of the data flow.
 
-    AuditRequest --service--> Job --worker--> ReplayBatch --reference_runner--> Evidence --judge--> Verdict
+    AuditRequest --service--> Job --worker--> ReplayPlan --reference_runner--> Measurement --judge--> Examination
                  --ledger--> SignedVerdict --storage
 
-`ReplayBatch` and `Evidence` belong to `reference_runner.records`. `None` always means "not stated", never zero.
+`ReplayBatch` and `Evidence` belong to `reference_runner.records`; an Examination is a Verdict with its Evidence. `None` always means "not stated", never zero.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from reference_runner.records import Evidence, ReferenceInfo, ReplaySequence
 
 
 class Outcome(StrEnum):
@@ -29,7 +31,7 @@ class Reason(StrEnum):
     INVALID_EXCHANGE = "invalid_exchange"
     OUTPUT_EMPTY = "output_empty"
     TOKEN_OUT_OF_VOCABULARY = "token_out_of_vocabulary"  # noqa: S105
-    TOKENS_AMBIGUOUS = "tokens_ambiguous"  # noqa: S105
+    TOKENS_AMBIGUOUS = "tokens_ambiguous"
     PROMPT_TOKENS_DIFFER = "prompt_tokens_differ"
     CONTEXT_EXCEEDED = "context_exceeded"
     MODEL_UNAVAILABLE = "model_unavailable"
@@ -158,6 +160,35 @@ class Job:
     request: AuditRequest
     request_digest: str
     attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPlan:
+    """How one exchange is to be replayed, and what had to be assumed for it."""
+
+    sequence: ReplaySequence
+    ids_inferred: bool
+    """Whether output token ids were recovered from text; such an exchange is judged against its own kind."""
+    assumed_parameters: tuple[str, ...]
+    """Sampling parameters that the request left to the server; a FAIL must not rest on them."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A replayed exchange, not yet judged: one Evidence per candidate profile of the plan."""
+
+    plan: ReplayPlan
+    evidences: tuple[Evidence, ...]
+    info: ReferenceInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """A verdict together with the evidence behind it, where a replay took place."""
+
+    verdict: "Verdict"
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

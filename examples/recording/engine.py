@@ -1,7 +1,8 @@
-"""Start and stop the real vLLM OpenAI server, as a process group of its own on the loopback interface.
+"""Start and stop the real vLLM OpenAI server, as a process group on the loopback interface.
 
-The server module is started directly: the `vllm` command does not work in the CPU build, whose distribution bears
-another name. Everything that could change the sampler without notice is pinned in `_environment` and `_command`.
+The server module is started directly: the `vllm` command does not work in the CPU build, whose
+distribution bears another name. Everything that could change the sampler without notice is pinned
+in `_environment` and `_command`.
 
 Not run by itself; `record.py` uses `running_engine` as a context manager.
 """
@@ -37,7 +38,7 @@ class Engine:
 
 
 def _environment() -> dict[str, str]:
-    """Return the server's environment: offline, one thread, the runner whose sampler is documented."""
+    """Return the server's environment: offline, one thread, a fixed model runner."""
     return {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
@@ -48,7 +49,9 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _command(python: Path, checkpoint: Path, dtype: str, port: int) -> list[str]:
+def _command(
+    python: Path, checkpoint: Path, dtype: str, port: int, fingerprint: str | None
+) -> list[str]:
     """Return the command line of the server."""
     options = {
         "--model": str(checkpoint),
@@ -60,11 +63,13 @@ def _command(python: Path, checkpoint: Path, dtype: str, port: int) -> list[str]
         "--max-num-seqs": str(MAX_NUM_SEQUENCES),
         "--generation-config": "vllm",
     }
+    if fingerprint is not None:
+        options |= {"--fingerprint-mode": "custom", "--fingerprint-value": fingerprint}
     flat = [word for pair in options.items() for word in pair]
     return [str(python), "-m", "vllm.entrypoints.openai.api_server", *flat, "--enforce-eager"]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -87,7 +92,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], base_url: str, log: Pa
     raise EngineFailedError(f"the server did not come up, exit status {process.poll()}:\n{tail}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_group(process: subprocess.Popen[bytes]) -> None:
     """End the whole process group, gently first."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -102,17 +107,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running_engine(
-    *, python: Path, checkpoint: Path, dtype: str, log: Path
+    *, python: Path, checkpoint: Path, dtype: str, log: Path, fingerprint: str | None = None
 ) -> Iterator[Engine]:
     """Serve `checkpoint` as model "example" for as long as the `with` block lasts.
+
+    With `fingerprint` the answers bear that `system_fingerprint` instead of the server's own.
 
     Raises:
         EngineFailedError: if the server does not come up.
     """
-    base_url = f"http://127.0.0.1:{(port := _free_port())}"
+    base_url = f"http://127.0.0.1:{(port := free_port())}"
     with log.open("wb") as sink:
-        process = subprocess.Popen(  # noqa: S603  (our own command line, no shell)
-            _command(python, checkpoint, dtype, port),
+        process = subprocess.Popen(
+            _command(python, checkpoint, dtype, port, fingerprint),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -124,4 +131,4 @@ def running_engine(
         version = httpx.get(f"{base_url}/version", timeout=10.0).json()["version"]
         yield Engine(base_url=base_url, version=str(version))
     finally:
-        _stop(process)
+        stop_group(process)

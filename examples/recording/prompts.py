@@ -1,8 +1,9 @@
 """Cut deterministic, disjoint prompts from the source text of Python's own standard library.
 
-Every function or class heading of the library may start a prompt. The first tokens of a candidate are hashed into
-one of `NUM_BUCKETS` buckets, and each recorded file owns one bucket, so no two files can share a prompt and each file
-can be recorded again alone. The choice depends only on the interpreter version and on the tokenizer.
+Every function or class heading of the library may start a prompt. The first tokens of a candidate
+are hashed into one of `NUM_BUCKETS` buckets, and each recorded file owns one bucket, so no two
+files can share a prompt and each file can be recorded again alone. The choice depends only on the
+interpreter version and on the tokenizer.
 
 Not run by itself; `record.py` imports it.
 """
@@ -39,10 +40,10 @@ def _bucket(opening: str) -> int:
 
 
 def _snippets() -> Iterator[str]:
-    """Yield the openings of functions and classes, a few per library file, in a fixed shuffled order."""
+    """Yield openings of functions and classes, a few per library file, in a fixed order."""
     root = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(p for p in root.rglob("*.py") if "site-packages" not in p.parts)
-    rng = random.Random(0)  # noqa: S311  (reproducible choice, no secret)
+    rng = random.Random(0)
     found: list[str] = []
     for path in files:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -59,7 +60,7 @@ def cut_prompts(tokenizer: PreTrainedTokenizerBase, bucket: int, count: int) -> 
     Raises:
         ValueError: if the library does not hold that many prompts of the bucket.
     """
-    rng = random.Random(bucket)  # noqa: S311  (reproducible lengths, no secret)
+    rng = random.Random(bucket)
     seen: set[str] = set()
     prompts: list[Prompt] = []
     for snippet in _snippets():

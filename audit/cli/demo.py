@@ -1,0 +1,183 @@
+"""`demo`: the main job on real input: service, recorded traffic over gRPC, signed verdicts, offline verification."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.cli import options
+from audit.cli.check import progress
+from audit.cli.exits import ExitCode
+from audit.cli.lines import add_verdict_row, print_line, stdout, verdict_line, verdict_table
+from audit.cli.service import await_verdict
+from audit.client.client import AuditClient
+from audit.codec.traffic import read_traffic
+from audit.codec.wire import AuditView
+from audit.config import ModelSource, ReplaySettings, ServiceSettings
+from audit.errors import ConfigurationError
+from audit.ledger.verify import verify_envelope
+from audit.records import AuditRequest, Outcome, SignedVerdict
+
+MODEL_NAME = "example"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One file of the bundled traffic, and what was really run for it."""
+
+    path: Path
+    claim: str
+    really_run: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """One exchange of the demo with its signed verdict."""
+
+    recording: Recording
+    name: str
+    audit: AuditView
+    signed: SignedVerdict
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(demo)
+
+
+def demo(
+    examples: Annotated[
+        Path, typer.Option(metavar="DIR", help="The bundled model, traffic and calibration.")
+    ] = Path("examples"),
+    per_file: Annotated[int, typer.Option(min=1, help="Exchanges taken of each recording.")] = 3,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where database and key stay; default: new.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Audit the bundled traffic of real engines, honest and cheating, end to end."""
+    from audit.app import background_service
+
+    recordings = list(read_manifest(examples / "traffic"))
+    folder = keep or Path(tempfile.mkdtemp(prefix="inference-audit-demo-"))
+    replay = ReplaySettings(
+        models=(ModelSource(name=MODEL_NAME, folder=examples / "model"),),
+        calibration=examples / "calibration" / "example.json",
+    )
+    service = ServiceSettings(
+        listen="127.0.0.1:0",
+        database=f"sqlite:///{folder / 'audits.db'}",
+        key_path=folder / "verdict-key.pem",
+    )
+    with background_service(replay, service) as port, AuditClient(f"127.0.0.1:{port}") as client:
+        audited = list(_audit_all(client, recordings, per_file))
+    num_verified = _verify_all(audited, folder)
+    if as_json:
+        for index, item in enumerate(audited):
+            line = verdict_line(index, item.audit.request_id, item.signed.verdict)
+            print_line(
+                line | {"file": item.recording.path.name, "really_run": item.recording.really_run}
+            )
+    else:
+        _show(audited, num_verified, folder, replay)
+    raise typer.Exit(ExitCode.PASS)
+
+
+def read_manifest(folder: Path) -> Iterator[Recording]:
+    """Yield the bundled recordings, honest ones first. Raises: ConfigurationError where they are missing."""
+    try:
+        entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"cannot read {folder / 'manifest.json'}; run the demo from the repository, or pass --examples"
+        ) from error
+    for entry in sorted(entries, key=lambda e: (not e["file"].startswith("honest"), e["file"])):
+        if "calibration" not in entry["file"]:
+            yield Recording(
+                path=folder / entry["file"],
+                claim=entry["claim"],
+                really_run=entry["really_run"],
+                expected=entry["expected"],
+            )
+
+
+def _audit_all(
+    client: AuditClient, recordings: list[Recording], per_file: int
+) -> Iterator[Audited]:
+    with progress() as bar:
+        task = bar.add_task("auditing", total=len(recordings) * per_file)
+        for recording in recordings:
+            requests = [
+                (line.source.rpartition("/")[2], line.request)
+                for line in islice(read_traffic([recording.path]), per_file)
+            ]
+            submitted = [(name, client.submit(_required(r))) for name, r in requests]
+            for name, audit in submitted:
+                done = await_verdict(client, audit)
+                bar.update(task, advance=1, description=f"auditing {name}")
+                if done.signed is None:
+                    raise ConfigurationError(f"audit {done.audit_id} ended without a verdict")
+                yield Audited(recording=recording, name=name, audit=done, signed=done.signed)
+
+
+def _required(request: AuditRequest | None) -> AuditRequest:
+    if request is None:
+        raise ConfigurationError("the bundled traffic is damaged; check out the repository anew")
+    return request
+
+
+def _verify_all(audited: list[Audited], folder: Path) -> int:
+    """Write every envelope and verify it with nothing but file and public key."""
+    public_key = (folder / "verdict-key.pem.pub").read_bytes()
+    verdicts = folder / "verdicts"
+    verdicts.mkdir(exist_ok=True)
+    for item in audited:
+        path = verdicts / f"{item.audit.audit_id}.json"
+        path.write_bytes(item.signed.envelope)
+        verify_envelope(path.read_bytes(), public_key)
+    return len(audited)
+
+
+def _show(audited: list[Audited], num_verified: int, folder: Path, replay: ReplaySettings) -> None:
+    console = stdout()
+    table = verdict_table("claim", "what was really run")
+    for item in audited:
+        recording = item.recording
+        add_verdict_row(table, item.name, item.signed.verdict, recording.claim, recording.really_run)
+    console.print(table)
+    console.print("\nmargin: mean clipped margin in thousandths of a logit; 0 is full agreement")
+    passed = next((a for a in audited if a.signed.verdict.outcome is Outcome.PASS), None)
+    if passed is not None and passed.signed.verdict.sensitivity is not None:
+        console.print(f"a PASS says what it could not see. {passed.name}:")
+        console.print(f"  {passed.signed.verdict.sensitivity.statement}", highlight=False)
+    accused = [a for a in audited if a.recording.expected == "PASS"]
+    missed = [
+        a
+        for a in audited
+        if a.recording.expected == "FAIL" and a.signed.verdict.outcome is Outcome.PASS
+    ]
+    num_accused = sum(a.signed.verdict.outcome is Outcome.FAIL for a in accused)
+    console.print(
+        f"{num_accused} of {len(accused)} honest exchanges failed; "
+        f"{len(missed)} of {len(audited) - len(accused)} cheating ones passed",
+        highlight=False,
+    )
+    console.print(f"{num_verified} signatures verified offline\n", highlight=False)
+    sample = folder / "verdicts" / f"{audited[0].audit.audit_id}.json"
+    model, calibration = replay.models[0].folder, replay.calibration
+    for text in (
+        f"database:   {folder / 'audits.db'}",
+        f"public key: {folder / 'verdict-key.pem.pub'}",
+        "next:",
+        f"  inference-audit verify {sample} --key {folder / 'verdict-key.pem.pub'}",
+        f"  inference-audit check --model {model} --calibration {calibration} "
+        f"--traffic {audited[-1].recording.path}",
+        f"  inference-audit serve --model {MODEL_NAME}={model} --calibration {calibration}",
+    ):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,134 @@
+"""Talks to a running audit service.
+
+Stands on the caller's side of the wire: records go in, records come out, and errors are our own. It
+does not verify signatures; hand `AuditView.signed` to `audit.ledger` for that.
+"""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import grpc
+from inference_audit.v1 import audit_service_pb2 as pb
+from inference_audit.v1.audit_service_pb2_grpc import AuditServiceStub
+
+from audit.client.errors import translated
+from audit.codec.limits import (
+    MAX_MESSAGE_BYTES,
+    check_audit_id,
+    check_model_filter,
+    check_request,
+    page_size_of,
+)
+from audit.codec.wire import AuditView, audit_from_wire, request_to_wire
+from audit.codec.wire_filter import filter_to_wire
+from audit.errors import InvalidRequest
+from audit.records import AuditFilter, AuditRequest
+
+#: The longest page of audits, envelopes included, stays far below it.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+DEFAULT_PAGE_SIZE = 100
+
+
+class AuditClient:
+    """A connection to the service at `host:port`; safe to share between threads.
+
+    Every method raises ConfigurationError where the service cannot be reached, and StorageError
+    where its database is not available or no answer came in time.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 30.0,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._max_message_bytes = max_message_bytes
+        self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._stub = AuditServiceStub(self._channel)
+
+    def submit(self, request: AuditRequest) -> AuditView:
+        """Return the new audit of an exchange, or the earlier one of the same request_id.
+
+        Raises: InvalidRequest, before sending where that can be told; RequestConflict.
+        """
+        check_request(request)
+        message = request_to_wire(request)
+        num_bytes = message.ByteSize()
+        if num_bytes > self._max_message_bytes:
+            raise InvalidRequest.of(
+                "exchange", f"has {num_bytes} bytes, the limit is {self._max_message_bytes}"
+            )
+        with translated(self._address):
+            answer = self._stub.SubmitAudit(message, timeout=self._timeout_s)
+        return audit_from_wire(answer.audit)
+
+    def get(self, audit_id: str) -> AuditView:
+        """Return one audit as it stands. Raises: AuditNotFound, InvalidRequest."""
+        check_audit_id(audit_id)
+        with translated(self._address):
+            answer = self._stub.GetAudit(
+                pb.GetAuditRequest(audit_id=audit_id), timeout=self._timeout_s
+            )
+        return audit_from_wire(answer.audit)
+
+    def watch(self, audit_id: str) -> Iterator[AuditView]:
+        """Yield an audit as it stands and at each change, the last time when it is DONE.
+
+        Waits without limit: a replay may be long. Raises: AuditNotFound, InvalidRequest.
+        """
+        check_audit_id(audit_id)
+        with translated(self._address):
+            answers = self._stub.WatchAudit(pb.WatchAuditRequest(audit_id=audit_id))
+            try:
+                for answer in answers:
+                    yield audit_from_wire(answer.audit)
+            finally:
+                answers.cancel()
+
+    def list(
+        self, where: AuditFilter | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
+    ) -> Iterator[AuditView]:
+        """Yield all audits that match, newest first, one page at a time. Raises: InvalidRequest."""
+        where = where or AuditFilter()
+        check_model_filter(where.model)
+        request = pb.ListAuditsRequest(
+            page_size=page_size_of(page_size), filter=filter_to_wire(where)
+        )
+        while True:
+            with translated(self._address):
+                page = self._stub.ListAudits(request, timeout=self._timeout_s)
+            yield from map(audit_from_wire, page.audits)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    # An exchange must not take a detour through a proxy that the environment happens to name.
+    ("grpc.enable_http_proxy", 0),
+    # Notices within 80 s that a watched service is gone.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)

@@ -1,0 +1,56 @@
+"""One exchange from request to verdict: plan, replay, judge.
+
+Everything that stops a verdict on the way becomes INCONCLUSIVE with its reason; a crash is not caught here.
+"""
+
+from dataclasses import dataclass
+
+from audit.errors import CannotJudge
+from audit.planning import plan_replay
+from audit.ports import Judge, ReferenceLibrary
+from audit.records import AuditRequest, Examination, Measurement, Outcome, Reason, Verdict
+from reference_runner.errors import BadSequence, UnsupportedProfile
+from reference_runner.records import ReplayBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayer:
+    """Replays exchanges against the references of a library."""
+
+    library: ReferenceLibrary
+    profile: str | None = None
+    """A sampler profile that overrides claims."""
+
+    def __call__(self, request: AuditRequest) -> Measurement:
+        """Return what one replay measured. Raises: CannotJudge."""
+        try:
+            reference = self.library.open(request.claim)
+            plan = plan_replay(request, reference, self.profile)
+            (evidences,) = reference.replay(ReplayBatch(sequences=(plan.sequence,)))
+        except BadSequence as error:
+            raise CannotJudge(Reason(error.code), str(error)) from error
+        except UnsupportedProfile as error:
+            raise CannotJudge(Reason.PROFILE_UNKNOWN, str(error)) from error
+        return Measurement(plan=plan, evidences=evidences, info=reference.info)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examiner:
+    """Audits exchanges; the same path for service and `check`."""
+
+    replay: Replayer
+    judge: Judge
+
+    def __call__(self, request: AuditRequest) -> Examination:
+        """Return the verdict on one exchange, with its evidence where there is any."""
+        try:
+            return self.judge(self.replay(request))
+        except CannotJudge as error:
+            return inconclusive(error.reason, str(error))
+
+
+def inconclusive(reason: Reason, detail: str) -> Examination:
+    """Return an examination that reached no verdict, and says why."""
+    return Examination(
+        verdict=Verdict(outcome=Outcome.INCONCLUSIVE, reasons=(reason,), details=(detail,))
+    )

@@ -1,0 +1,1 @@
+"""Judges evidence: how far an answer's tokens lie from the reference, held against honest traffic."""

@@ -1,0 +1,131 @@
+"""The gRPC server: AuditService with health and reflection on one port.
+
+Stands around the servicer: addresses, limits, start and stop. It knows neither the store's kind nor
+the worker; `audit.app` hands both over.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from inference_audit.v1 import audit_service_pb2
+from inference_audit.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+
+from audit.codec.limits import MAX_MESSAGE_BYTES
+from audit.errors import ConfigurationError
+from audit.ports import AuditStore, NewId
+from audit.service.errors import ErrorBoundary
+from audit.service.reflection import add_reflection
+from audit.service.servicer import AuditServicer
+
+SERVICE_NAME = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Where the server listens and what it bears; port 0 takes a free one."""
+
+    listen: str = "127.0.0.1:50051"
+    allow_insecure: bool = False
+    """Listen beyond loopback, where anyone on the way can read prompts and change verdicts."""
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    num_threads: int = 4
+    watch_interval_s: float = 0.2
+    grace_s: float = 5.0
+
+
+class AuditServer:
+    """Serves AuditService until it is stopped; use it from one event loop."""
+
+    def __init__(
+        self,
+        *,
+        store: AuditStore,
+        wake: Callable[[], None],
+        new_id: NewId,
+        options: ServerOptions,
+    ) -> None:
+        check_listen_address(options.listen, allow_insecure=options.allow_insecure)
+        self._options = options
+        self._executor = ThreadPoolExecutor(options.num_threads, thread_name_prefix="audit-rpc")
+        self._servicer = AuditServicer(
+            store=store,
+            wake=wake,
+            executor=self._executor,
+            watch_interval_s=options.watch_interval_s,
+        )
+        self._health = health.aio.HealthServicer()
+        self._boundary = ErrorBoundary(SERVICE_NAME, new_id=new_id)
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> int:
+        """Start to serve and return the port. Raises: ConfigurationError if it cannot listen."""
+        server = grpc.aio.server(
+            interceptors=[self._boundary], options=_channel_options(self._options)
+        )
+        add_AuditServiceServicer_to_server(self._servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        add_reflection(server, SERVICE_NAME, health.SERVICE_NAME)
+        try:
+            port = server.add_insecure_port(self._options.listen)
+        except RuntimeError:
+            await server.stop(None)
+            raise ConfigurationError(
+                f"cannot listen on {self._options.listen}: is the port taken by another service?"
+            ) from None
+        await server.start()
+        self._server = server
+        for name in ("", SERVICE_NAME):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def wait(self) -> None:
+        """Return once the server has stopped."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+    async def stop(self) -> None:
+        """Turn health to NOT_SERVING, let RPCs end within the grace time, then stop."""
+        await self._health.enter_graceful_shutdown()
+        self._servicer.stop_watching()
+        if self._server is not None:
+            await self._server.stop(self._options.grace_s)
+        await asyncio.to_thread(self._executor.shutdown)
+
+
+def check_listen_address(address: str, *, allow_insecure: bool) -> None:
+    """Pass `host:port` where plaintext is safe or allowed. Raises: ConfigurationError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigurationError(
+            f"{address!r} is no address to listen on; give host:port, such as 127.0.0.1:50051"
+        )
+    if not allow_insecure and not _is_loopback(host.strip("[]")):
+        raise ConfigurationError(
+            f"{address} is reachable from other machines and the connection is not encrypted; "
+            "listen on 127.0.0.1 behind a proxy that speaks TLS, or allow insecure listening"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_metadata_size", 16 * 1024),
+        # Two services on one port would share its requests at random; refuse the second instead.
+        ("grpc.so_reuseport", 0),
+        # Finds dead watchers behind firewalls within 80 s, and lets clients ping as often.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+    ]

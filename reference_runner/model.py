@@ -1,0 +1,96 @@
+"""Loads a local Hugging Face checkpoint and runs one teacher-forced pass; knows no samplers and no verdicts.
+
+Only safetensors weights are read, no code from the checkpoint is run, and nothing is fetched from a network.
+
+Legend: T tokens of prompt and output together, R scored rows, V vocabulary.
+"""
+
+import inspect
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from reference_runner.digest import checkpoint_digest
+from reference_runner.errors import CheckpointError
+from reference_runner.precision import CHECKPOINT_PRECISION, normal_precision
+from reference_runner.records import ReferenceInfo
+
+
+class ReferenceModel:
+    """A causal language model in evaluation mode, with the facts that name it."""
+
+    def __init__(self, model: PreTrainedModel, info: ReferenceInfo) -> None:
+        self._model = model
+        self.info = info
+
+    @torch.inference_mode()
+    def output_logits(self, token_ids: tuple[int, ...], num_outputs: int) -> Tensor:
+        """Return the logits that predict the last `num_outputs` tokens, shape [R, V] float32.
+
+        One pass without a cache. Logits are rounded to the model's dtype first, as engines do, then widened.
+        """
+        ids_1T = torch.tensor([token_ids], dtype=torch.long, device=self._model.device)
+        last = len(token_ids) - 1
+        rows_R = torch.arange(last - num_outputs, last, device=self._model.device)
+        logits: Tensor = self._model(
+            input_ids=ids_1T, logits_to_keep=rows_R, use_cache=False
+        ).logits
+        return logits[0].float()
+
+
+def load_model(folder: Path, precision: str, *, num_threads: int) -> ReferenceModel:
+    """Load the checkpoint in `folder` on the CPU at `precision` (`auto`: as stored).
+
+    Raises: CheckpointError where the folder cannot be read as a causal language model.
+    """
+    digest = checkpoint_digest(folder)
+    torch.set_num_threads(num_threads)
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    precision = normal_precision(precision)
+    dtype = precision if precision == CHECKPOINT_PRECISION else getattr(torch, precision)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot load {folder} as a causal language model: {_first_line(error)}. It must hold config.json and "
+            "safetensors weights of an architecture that this transformers version knows"
+        ) from error
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        raise CheckpointError(
+            f"{type(model).__name__} cannot score chosen rows only; use a decoder-only text model"
+        )
+    model.eval().requires_grad_(False)
+    return ReferenceModel(model, _describe(model, digest, num_threads))
+
+
+def _describe(model: PreTrainedModel, digest: str, num_threads: int) -> ReferenceInfo:
+    config = model.config.get_text_config()
+    libraries = {name: version(name) for name in ("torch", "transformers", "numpy")}
+    libraries["python"] = platform.python_version()
+    return ReferenceInfo(
+        model_digest=digest,
+        precision=str(model.dtype).removeprefix("torch."),
+        vocab_size=int(config.vocab_size),
+        max_positions=int(config.max_position_embeddings),
+        device=f"cpu {platform.machine()}",
+        libraries=tuple(sorted(libraries.items())),
+        num_threads=num_threads,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

@@ -1,0 +1,1 @@
+"""How real engines turn (seed, parameters, position, logits) into a token: versioned sampler profiles."""

@@ -1,0 +1,149 @@
+"""The in-memory twin of `storage.store`: the same port in plain Python, to specify and to test.
+
+One conformance suite runs over both. Nothing survives the process, so the service never uses it.
+"""
+
+import itertools
+import threading
+from dataclasses import dataclass, replace
+
+from audit.errors import AuditNotFound
+from audit.ports import Clock, NewId
+from audit.records import (
+    AuditFilter,
+    AuditPage,
+    AuditRecord,
+    AuditRequest,
+    AuditState,
+    Job,
+    SignedVerdict,
+)
+from storage.cursor import check_page_size, decode_cursor, encode_cursor
+from storage.rows import require_same_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    ordinal: int
+    attempt: int
+    record: AuditRecord
+
+
+class InMemoryAuditStore:
+    """Keeps audits in a dictionary, oldest first; safe to call from several threads."""
+
+    def __init__(self, *, clock: Clock, new_id: NewId) -> None:
+        self._clock = clock
+        self._new_id = new_id
+        self._lock = threading.Lock()
+        self._ordinals = itertools.count(1)
+        self._entries: dict[str, _Entry] = {}
+
+    def submit(self, request: AuditRequest, request_digest: str) -> tuple[AuditRecord, bool]:
+        """Keep a new audit and return (audit, True), or (the earlier one, False).
+
+        Raises: RequestConflict where the request_id was used for another digest.
+        """
+        with self._lock:
+            for entry in self._entries.values():
+                if entry.record.request.request_id == request.request_id:
+                    require_same_digest(
+                        request.request_id, entry.record.request_digest, request_digest
+                    )
+                    return entry.record, False
+            record = AuditRecord(
+                audit_id=self._new_id(),
+                request=request,
+                request_digest=request_digest,
+                state=AuditState.QUEUED,
+                submitted_at=self._clock(),
+            )
+            entry = _Entry(ordinal=next(self._ordinals), attempt=0, record=record)
+            self._entries[record.audit_id] = entry
+            return record, True
+
+    def get(self, audit_id: str) -> AuditRecord:
+        """Return one audit. Raises: AuditNotFound."""
+        with self._lock:
+            return self._entry(audit_id).record
+
+    def list(self, where: AuditFilter, *, page_size: int, cursor: str | None) -> AuditPage:
+        """Return one page, newest first. Raises: InvalidRequest for a bad cursor or size."""
+        check_page_size(page_size)
+        below = None if cursor is None else decode_cursor(cursor, where)
+        with self._lock:
+            found = [
+                entry
+                for entry in reversed(self._entries.values())
+                if (below is None or entry.ordinal < below) and _matches(entry.record, where)
+            ]
+        page, has_more = found[:page_size], len(found) > page_size
+        return AuditPage(
+            audits=tuple(entry.record for entry in page),
+            next_cursor=encode_cursor(page[-1].ordinal, where) if has_more else None,
+        )
+
+    def claim(self) -> Job | None:
+        """Take the oldest QUEUED audit, mark it RUNNING and count the attempt; None without one."""
+        with self._lock:
+            for entry in self._entries.values():
+                if entry.record.state is AuditState.QUEUED:
+                    running = replace(entry.record, state=AuditState.RUNNING)
+                    taken = replace(entry, attempt=entry.attempt + 1, record=running)
+                    self._entries[running.audit_id] = taken
+                    return Job(
+                        audit_id=running.audit_id,
+                        request=running.request,
+                        request_digest=running.request_digest,
+                        attempt=taken.attempt,
+                    )
+            return None
+
+    def complete(self, job: Job, signed: SignedVerdict) -> None:
+        """Keep the verdict and end the job; a second call changes nothing.
+
+        Raises: AuditNotFound.
+        """
+        with self._lock:
+            entry = self._entry(job.audit_id)
+            if entry.record.state is not AuditState.DONE:
+                done = replace(
+                    entry.record, state=AuditState.DONE, finished_at=self._clock(), signed=signed
+                )
+                self._entries[job.audit_id] = replace(entry, record=done)
+
+    def release(self, job: Job) -> None:
+        """Put a RUNNING audit back in the queue; one that ended or was taken anew stays."""
+        with self._lock:
+            entry = self._entries.get(job.audit_id)
+            if entry is not None and entry.attempt == job.attempt:
+                self._requeue(entry)
+
+    def requeue_unfinished(self) -> int:
+        """Put RUNNING audits back in the queue; return how many."""
+        with self._lock:
+            return sum(self._requeue(entry) for entry in list(self._entries.values()))
+
+    def close(self) -> None:
+        """Do nothing: there is no database to release."""
+
+    def _requeue(self, entry: _Entry) -> bool:
+        if entry.record.state is not AuditState.RUNNING:
+            return False
+        queued = replace(entry.record, state=AuditState.QUEUED)
+        self._entries[queued.audit_id] = replace(entry, record=queued)
+        return True
+
+    def _entry(self, audit_id: str) -> _Entry:
+        if audit_id not in self._entries:
+            raise AuditNotFound(f"no audit {audit_id!r}: check the id, or list the audits")
+        return self._entries[audit_id]
+
+
+def _matches(record: AuditRecord, where: AuditFilter) -> bool:
+    outcome = None if record.signed is None else record.signed.verdict.outcome
+    return (
+        where.outcome in (None, outcome)
+        and where.state in (None, record.state)
+        and where.model in (None, record.request.claim.model)
+    )

@@ -1,0 +1,1 @@
+"""Signed verdicts, byte for byte, and how they are made again."""

@@ -1,0 +1,142 @@
+"""The statement says what was judged, names the exchange by digest, and shows no content."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import rfc8785
+
+from audit.errors import InvalidRequest
+from audit.ledger.statement import JsonMembers, build_statement
+from audit.records import Claim, Outcome, Reason, Verdict
+from tests.golden.ledger.examples import (
+    SECRET_ANSWER,
+    SECRET_PROMPT,
+    VERIFIED_AT,
+    VERSION,
+    example_job,
+    failed,
+    inconclusive,
+    passed,
+)
+
+
+def _statement(verdict: Verdict, claim: Claim | None = None) -> JsonMembers:
+    job = example_job()
+    if claim is not None:
+        job = replace(job, request=replace(job.request, claim=claim))
+    return build_statement(job, verdict, verified_at=VERIFIED_AT, verifier_version=VERSION)
+
+
+def _predicate(verdict: Verdict, claim: Claim | None = None) -> JsonMembers:
+    predicate = _statement(verdict, claim)["predicate"]
+    assert isinstance(predicate, dict)
+    return predicate
+
+
+def test_the_statement_is_in_toto_v1_about_the_exchange() -> None:
+    statement = _statement(passed())
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://inference-audit.dev/inference-verdict/v0.1"
+    assert statement["subject"] == [{"name": "exchange", "digest": {"sha256": "22" * 32}}]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "word", "reasons"),
+    [
+        (passed(), "PASSED", []),
+        (failed(), "FAILED", ["TOKEN_DIVERGENCE"]),
+        (inconclusive(), "INCONCLUSIVE", ["UNCALIBRATED"]),
+    ],
+)
+def test_each_outcome_has_its_word_and_reasons(
+    verdict: Verdict, word: str, reasons: list[str]
+) -> None:
+    predicate = _predicate(verdict)
+    assert (predicate["verdict"], predicate["reasons"]) == (word, reasons)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_only_a_pass_reads_as_passed(outcome: Outcome) -> None:
+    text = json.dumps(_statement(Verdict(outcome=outcome)))
+    assert ("PASSED" in text) == (outcome is Outcome.PASS)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_an_upper_snake_word(reason: Reason) -> None:
+    reasons = _predicate(Verdict(outcome=Outcome.INCONCLUSIVE, reasons=(reason,)))["reasons"]
+    assert reasons == [reason.value.upper()]
+
+
+def test_the_predicate_shows_all_that_was_measured() -> None:
+    predicate = _predicate(passed())
+    assert predicate["statistics"] == [
+        {
+            "name": "mismatch_share",
+            "value": 0.0078125,
+            "threshold": 0.03125,
+            "comparison": "LE",
+            "n": 128,
+            "unit": "share",
+            "falsePositiveRate": 0.01,
+        }
+    ]
+    assert predicate["claim"] == {
+        "model": {"name": "example-org/tiny", "digest": {"sha256": "11" * 32}},
+        "precision": "bfloat16",
+        "samplerProfile": "vllm-gumbel-v1",
+    }
+    assert predicate["reference"] == {
+        "model": {"digest": {"sha256": "11" * 32}},
+        "precision": "bfloat16",
+        "samplerProfile": "vllm-gumbel-v1",
+    }
+    assert predicate["calibration"] == {"id": "tiny-bf16-2026-01"}
+    assert predicate["method"] == {"name": "token-divergence", "version": "0.1"}
+    assert predicate["verifier"] == {"id": "inference-audit", "version": VERSION}
+    assert predicate["verifiedAt"] == VERIFIED_AT
+    assert (predicate["auditId"], predicate["requestId"]) == ("audit-1", "request-1")
+    assert (predicate["numTokens"], predicate["numMatches"]) == (128, 127)
+
+
+def test_what_is_not_stated_is_left_out() -> None:
+    predicate = _predicate(inconclusive(), Claim())
+    assert predicate["claim"] == {}
+    for name in ("sensitivity", "calibration", "reference", "runner", "meanClippedMarginLogits"):
+        assert name not in predicate
+    assert "null" not in json.dumps(predicate)
+
+
+def test_no_prompt_and_no_output_is_in_the_statement() -> None:
+    text = json.dumps([_statement(verdict) for verdict in (passed(), failed(), inconclusive())])
+    for secret in (SECRET_PROMPT, SECRET_ANSWER, "987654", "987655", str(2**63 - 1)):
+        assert secret not in text
+
+
+def test_every_name_is_lower_camel_case() -> None:
+    def names(value: object) -> set[str]:
+        if isinstance(value, dict):
+            return set(value).union(*(names(item) for item in value.values()))
+        return set().union(*(names(item) for item in value)) if isinstance(value, list) else set()
+
+    found = names(_predicate(passed()))
+    assert found
+    assert all(name.isalnum() and name[0].islower() for name in found)
+
+
+def test_integers_beyond_a_double_become_strings() -> None:
+    predicate = _predicate(replace(passed(), num_tokens=2**53, num_matches=2**53 - 1))
+    assert (predicate["numTokens"], predicate["numMatches"]) == ("9007199254740992", 2**53 - 1)
+    assert rfc8785.dumps(predicate)
+
+
+def test_a_claimed_digest_of_unknown_form_is_repeated_as_stated() -> None:
+    predicate = _predicate(passed(), Claim(weights_digest="crc32:1234"))
+    assert predicate["claim"] == {"model": {"statedDigest": "crc32:1234"}}
+
+
+@pytest.mark.parametrize("digest", ["", "22" * 32, "sha256:22", "sha256:" + "ZZ" * 32])
+def test_an_exchange_without_a_proper_digest_is_refused(digest: str) -> None:
+    job = replace(example_job(), request_digest=digest)
+    with pytest.raises(InvalidRequest, match="request_digest"):
+        build_statement(job, passed(), verified_at=VERIFIED_AT, verifier_version=VERSION)

@@ -1,0 +1,97 @@
+"""Killing the process at any moment loses nothing that was acknowledged.
+
+A child submits and completes audits in a loop and notes each acknowledgement in a file only after
+the store has returned. The parent kills it with SIGKILL, reopens the database and compares. This
+shows that a crash of the process is survived; a power failure is not tried here.
+"""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import random
+import sqlite3
+import time
+from pathlib import Path
+
+from audit.records import AuditState
+from storage.store import SqlAuditStore, open_store
+from tests.unit.storage.builders import CountingIds, StepClock, a_digest, a_request, a_signed
+
+NUM_ROUNDS = 10
+START_TIMEOUT_S = 20.0
+
+
+def _open(folder: Path, round_name: str) -> SqlAuditStore:
+    url = f"sqlite:///{folder}/audit.db"
+    return open_store(url, clock=StepClock(), new_id=CountingIds(round_name))
+
+
+def work_until_killed(folder: Path, round_name: str) -> None:
+    store = _open(folder, round_name)
+    log = os.open(folder / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for number in itertools.count():
+        name = f"{round_name}-{number}"
+        record, _ = store.submit(a_request(name), a_digest(name))
+        os.write(log, f"submitted {record.audit_id}\n".encode())
+        if number % 3 == 0:
+            continue
+        job = store.claim()
+        assert job is not None
+        store.complete(job, a_signed(mark=job.audit_id))
+        os.write(log, f"completed {job.audit_id}\n".encode())
+
+
+def _kill_at_a_random_moment(folder: Path, round_name: str, chance: random.Random) -> None:
+    log = folder / "acknowledged"
+    log.touch()
+    size_before = log.stat().st_size
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["storage.store"])
+    child = processes.Process(target=work_until_killed, args=(folder, round_name))
+    child.start()
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while log.stat().st_size == size_before and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0.0, 0.12))
+    child.kill()
+    child.join()
+    assert log.stat().st_size > size_before, "the child died before its first acknowledgement"
+
+
+def _acknowledged(folder: Path, kind: str) -> list[str]:
+    lines = (folder / "acknowledged").read_text().splitlines()
+    return [line.split()[1] for line in lines if line.startswith(kind)]
+
+
+def _check_nothing_was_lost(folder: Path, store: SqlAuditStore) -> None:
+    for audit_id in _acknowledged(folder, "submitted"):
+        assert store.get(audit_id).request_digest.startswith("sha256:")
+    for audit_id in _acknowledged(folder, "completed"):
+        record = store.get(audit_id)
+        assert record.state is AuditState.DONE
+        assert record.signed == a_signed(mark=audit_id)
+
+
+def _check_the_database(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "audit.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        verdicts = {row[0] for row in connection.execute("SELECT audit_id FROM verdicts")}
+        ended = connection.execute("SELECT audit_id FROM audits WHERE state = 'DONE'").fetchall()
+        done = [row[0] for row in ended]
+        (num_verdicts,) = connection.execute("SELECT count(*) FROM verdicts").fetchone()
+        assert verdicts == set(done)
+        assert num_verdicts == len(done)
+
+
+def test_sigkill_loses_no_acknowledged_audit_or_verdict(tmp_path: Path) -> None:
+    chance = random.Random(20260102)  # noqa: S311  moments to kill at, not a secret
+    for number in range(NUM_ROUNDS):
+        _kill_at_a_random_moment(tmp_path, f"round{number}", chance)
+        store = _open(tmp_path, "parent")
+        _check_nothing_was_lost(tmp_path, store)
+        store.requeue_unfinished()
+        store.close()
+        _check_the_database(tmp_path)
+    assert len(_acknowledged(tmp_path, "completed")) >= NUM_ROUNDS

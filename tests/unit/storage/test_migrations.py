@@ -1,0 +1,109 @@
+"""The migrated schema is the models' schema, and starting twice or at once is safe."""
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from audit.errors import StorageError
+from storage.engine import WRITES, open_engine
+from storage.models import Base
+from storage.upgrade import migration_config, upgrade
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = open_engine(f"sqlite:///{tmp_path}/audit.db")
+    yield made
+    made.dispose()
+
+
+def _schema_sql(engine: Engine) -> list[str]:
+    query = text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name != :version")
+    with engine.connect() as connection:
+        rows = connection.execute(query, {"version": "alembic_version"}).scalars().all()
+    return sorted(str(row) for row in rows)
+
+
+def test_the_migrated_schema_equals_the_models(engine: Engine) -> None:
+    upgrade(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_checks_and_sequences_equal_the_models_too(engine: Engine, tmp_path: Path) -> None:
+    # Alembic compares neither CHECK constraints nor AUTOINCREMENT; the database's text has both.
+    upgrade(engine)
+    modelled = create_engine(f"sqlite:///{tmp_path}/modelled.db")
+    Base.metadata.create_all(modelled)
+    migrated_lines, modelled_lines = _lines(engine), _lines(modelled)
+    modelled.dispose()
+    assert migrated_lines == modelled_lines
+
+
+def _lines(engine: Engine) -> list[list[str]]:
+    # The order of columns and constraints inside a table does not matter, and is not the same.
+    return [sorted(line.strip(" \t,") for line in sql.splitlines()) for sql in _schema_sql(engine)]
+
+
+def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
+    upgrade(engine)
+    before = _schema_sql(engine)
+    upgrade(engine)
+    assert _schema_sql(engine) == before
+
+
+def test_down_removes_every_table_and_up_brings_them_back(engine: Engine) -> None:
+    upgrade(engine)
+    before = _schema_sql(engine)
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        command.downgrade(migration_config(connection), "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    upgrade(engine)
+    assert _schema_sql(engine) == before
+
+
+def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:
+    upgrade(engine)
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StorageError, match="upgrade inference-audit"):
+        upgrade(engine)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "audit.db").write_bytes(b"this is no database at all, " * 100)
+    engine = open_engine(f"sqlite:///{tmp_path}/audit.db")
+    with pytest.raises(StorageError, match="file is not a database"):
+        upgrade(engine)
+    engine.dispose()
+
+
+def start(url: str) -> None:
+    engine = open_engine(url)
+    upgrade(engine)
+    engine.dispose()
+
+
+def test_several_processes_may_start_at_once(tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["storage.store"])
+    for number in range(3):
+        url = f"sqlite:///{tmp_path}/{number}/audit.db"
+        starters = [processes.Process(target=start, args=(url,)) for _ in range(4)]
+        for starter in starters:
+            starter.start()
+        for starter in starters:
+            starter.join()
+        assert [starter.exitcode for starter in starters] == [0] * 4
+        engine = open_engine(url)
+        assert "verdicts" in inspect(engine).get_table_names()
+        engine.dispose()
