@@ -14,8 +14,7 @@ Body = dict[str, Any]
 
 MAX_SEED = 2**31 - 1
 SERVE_FIELDS = frozenset(
-    ("model", "messages", "max_tokens", "temperature", "top_p", "seed")
-    + ("presence_penalty", "frequency_penalty")
+    "model messages max_tokens temperature top_p seed presence_penalty frequency_penalty".split()
 )
 NUM_STREAMED_TOKENS_RANGE = (120, 150)  # a streamed answer takes about 300 bytes per token
 
