@@ -44,9 +44,10 @@ def new_id() -> str:
 
 
 def build_library(settings: ReplaySettings) -> LocalLibrary:
-    """Return the reference models, with the samplers' self-test passed and each checkpoint loaded once.
+    """Return the reference models, once samplers and checkpoints have proved sound.
 
-    Raises: ConfigurationError where a checkpoint cannot be loaded or a sampler draws other noise here.
+    Raises: ConfigurationError where a checkpoint cannot be loaded or a sampler draws other noise
+    here.
     """
     from reference_runner.replay import load_reference
 
@@ -79,12 +80,11 @@ def build_examiner(settings: ReplaySettings) -> Examiner:
 
 
 @asynccontextmanager
-async def running_service(
-    replay: ReplaySettings, service: ServiceSettings
-) -> AsyncIterator[int]:
+async def running_service(replay: ReplaySettings, service: ServiceSettings) -> AsyncIterator[int]:
     """Start store, worker and server, yield the port; on leaving, stop them in the opposite order.
 
-    Audits that a killed process left unfinished are queued again before the server accepts new ones.
+    Audits that a killed process left unfinished are queued again before the server accepts new
+    ones.
     Raises: ConfigurationError, CalibrationError, StorageError.
     """
     key = load_or_create_key(service.key_path)
@@ -160,5 +160,3 @@ async def serve_until_signal(
     async with running_service(replay, service) as port:
         announce(port)
         await stop.wait()
-
-

@@ -1,6 +1,9 @@
-"""Settings of the auditor, complete and frozen; the command line builds them, `audit.app` uses them.
+"""Settings of the auditor, complete and frozen.
 
-The only module that names environment variables. Times, ids and keys are decided here and handed down.
+The command line builds them, `audit.app` uses them.
+
+The only module that names environment variables. Times, ids and keys are decided here and handed
+down.
 """
 
 from dataclasses import dataclass
@@ -17,14 +20,17 @@ DEFAULT_KEY_PATH = Path("var/verdict-key.pem")
 DEFAULT_FALSE_ALARM_RATE = 0.01
 DEFAULT_CONFIDENCE = 0.95
 
-#: Two threads on two virtual cores are often slower than one (they may land on the same core), and more threads
-#: change the order of sums, hence the last bits of evidence.
+#: Two threads on two virtual cores are often slower than one (they may land on the same core), and
+#: more threads change the order of sums, hence the last bits of evidence.
 DEFAULT_NUM_THREADS = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """A checkpoint folder and the name under which claims know it; no name: whatever the claim says."""
+    """A checkpoint folder and the name under which claims know it.
+
+    No name: whatever the claim says.
+    """
 
     folder: Path
     name: str | None = None
@@ -60,6 +66,7 @@ def parse_model(text: str) -> ModelSource:
     )
     if not source.folder.is_dir():
         raise ConfigurationError(
-            f"{source.folder} is no folder; name the folder of a Hugging Face checkpoint, or NAME=FOLDER"
+            f"{source.folder} is no folder; name the folder of a Hugging Face checkpoint, or "
+            "NAME=FOLDER"
         )
     return source

@@ -1,17 +1,17 @@
 """Everything that can go wrong in the auditor, as one tree.
 
 AuditError
-├── InvalidRequest       the exchange is bad: named fields, nothing was checked     gRPC INVALID_ARGUMENT
-├── RequestConflict      the request_id is taken by another exchange                gRPC ALREADY_EXISTS
-├── AuditNotFound        no audit of that id                                        gRPC NOT_FOUND
-├── CannotJudge          the exchange is well-formed, but no verdict can be reached; becomes INCONCLUSIVE(reason)
+├── InvalidRequest       the exchange is bad: named fields       gRPC INVALID_ARGUMENT
+├── RequestConflict      the request_id names another exchange   gRPC ALREADY_EXISTS
+├── AuditNotFound        no audit of that id                     gRPC NOT_FOUND
+├── CannotJudge          well-formed, but nobody can judge it; becomes INCONCLUSIVE(reason)
 ├── CalibrationError     a calibration file is missing, malformed or too small
 ├── VerificationError    a signed verdict does not verify
 ├── ConfigurationError   the command line, settings or environment are wrong
-└── StorageError         the database refused                                       gRPC UNAVAILABLE
+└── StorageError         the database refused                    gRPC UNAVAILABLE
 
-"The exchange is bad", "I could not check" and "I crashed" are three different things here, in gRPC status and
-in the database. None of them is ever FAIL.
+"The exchange is bad", "I could not check" and "I crashed" are three different things here, in gRPC
+status and in the database. None of them is ever FAIL.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,10 @@ class AuditNotFound(AuditError):
 
 
 class CannotJudge(AuditError):
-    """No verdict can be reached; `reason` goes into the INCONCLUSIVE verdict, the text into its details."""
+    """No verdict can be reached.
+
+    `reason` goes into the INCONCLUSIVE verdict, the text into its details.
+    """
 
     def __init__(self, reason: "Reason", detail: str) -> None:
         self.reason = reason

@@ -1,6 +1,7 @@
 """One exchange from request to verdict: plan, replay, judge.
 
-Everything that stops a verdict on the way becomes INCONCLUSIVE with its reason; a crash is not caught here.
+Everything that stops a verdict on the way becomes INCONCLUSIVE with its reason; a crash is not
+caught here.
 """
 
 from dataclasses import dataclass

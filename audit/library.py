@@ -1,6 +1,7 @@
 """Finds and keeps the reference models: one for each checkpoint and precision that claims ask for.
 
-Loading is handed in, so nothing here imports torch. A claim that no checkpoint can answer ends as CannotJudge.
+Loading is handed in, so nothing here imports torch. A claim that no checkpoint can answer ends as
+CannotJudge.
 """
 
 from collections.abc import Callable
@@ -31,9 +32,7 @@ class LocalLibrary:
         """Return the reference for a claim, at the claimed precision. Raises: CannotJudge."""
         source = self._find(claim)
         try:
-            precision = normal_precision(
-                self._precision or claim.precision or CHECKPOINT_PRECISION
-            )
+            precision = normal_precision(self._precision or claim.precision or CHECKPOINT_PRECISION)
         except CheckpointError as error:
             raise CannotJudge(Reason.PRECISION_UNSUPPORTED, str(error)) from error
         try:
@@ -44,7 +43,8 @@ class LocalLibrary:
         if claim.weights_digest is not None and claim.weights_digest != digest:
             raise CannotJudge(
                 Reason.WEIGHTS_DIGEST_MISMATCH,
-                f"the claim names weights {claim.weights_digest}, the reference holds {digest}; audit against the "
+                f"the claim names weights {claim.weights_digest}, the reference holds {digest}; "
+                "audit against the "
                 "checkpoint that was claimed",
             )
         return reference
@@ -57,7 +57,10 @@ class LocalLibrary:
         return self._loaded[key]
 
     def check(self) -> None:
-        """Load every checkpoint once as stored, so that a bad one is found at start. Raises: CheckpointError."""
+        """Load every checkpoint once as stored, so that a bad one is found at start.
+
+        Raises: CheckpointError.
+        """
         for source in self._models:
             self.load(source.folder, self._precision or CHECKPOINT_PRECISION)
 

@@ -1,7 +1,7 @@
 """From an audit request to a replay plan: which tokens, which sampler, which parameters.
 
-Stands between the service (or `check`) and the reference runner. Whatever it cannot settle without guessing ends
-as `CannotJudge`. It measures nothing and judges nothing.
+Stands between the service (or `check`) and the reference runner. Whatever it cannot settle without
+guessing ends as `CannotJudge`. It measures nothing and judges nothing.
 """
 
 from audit.errors import CannotJudge
@@ -14,7 +14,8 @@ from reference_runner.samplers.registry import PROFILES
 #: vLLM raises lower temperatures to this (0.32.0 `vllm/sampling_params.py`, `_MAX_TEMP`).
 VLLM_MIN_TEMPERATURE = 0.01
 
-#: What transformers applies where neither request nor checkpoint says otherwise (5.19.0 `GenerationConfig`).
+#: What transformers applies where neither request nor checkpoint says otherwise (5.19.0
+#: `GenerationConfig`).
 TRANSFORMERS_DEFAULTS = {"temperature": 1.0, "top_k": 50.0, "top_p": 1.0}
 NEUTRAL_DEFAULTS = {"temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
 
@@ -28,10 +29,12 @@ def plan_replay(request: AuditRequest, reference: Reference, profile: str | None
     if exchange.sampling.unsupported:
         raise CannotJudge(
             Reason.PARAMETER_UNSUPPORTED,
-            f"the request sets {', '.join(exchange.sampling.unsupported)}, which no sampler profile here models; "
+            f"the request sets {', '.join(exchange.sampling.unsupported)}, which no sampler "
+            "profile here models; "
             "send audit requests without it",
         )
     profile_ids, notes = _choose(request, profile)
+    _check_server_defaults(exchange, reference)
     sampling, assumed = _resolve_sampling(exchange, reference, profile_ids)
     _check_sampling(sampling, profile_ids)
     prompt_ids, prompt_notes = _prompt_ids(exchange, reference)
@@ -76,6 +79,22 @@ def _choose(request: AuditRequest, profile: str | None) -> tuple[tuple[str, ...]
     return choice.profile_ids, (f"sampler chosen from the provider's claims: {choice.explanation}",)
 
 
+def _check_server_defaults(exchange: Exchange, reference: Reference) -> None:
+    """Refuse requests to which a server adds what no profile models.
+
+    vLLM merges generation_config.json into requests (0.32.0 `--generation-config auto`).
+    """
+    for name, neutral in (("min_p", 0.0), ("repetition_penalty", 1.0)):
+        default = reference.generation_defaults.get(name, neutral)
+        if default != neutral and name not in exchange.sampling.stated_neutral:
+            raise CannotJudge(
+                Reason.PARAMETER_UNSUPPORTED,
+                f"the checkpoint's generation_config.json sets {name} to {default:g}, which "
+                "servers apply unless the "
+                f"request says otherwise; send {name}: {neutral:g}",
+            )
+
+
 def _resolve_sampling(
     exchange: Exchange, reference: Reference, profile_ids: tuple[str, ...]
 ) -> tuple[Sampling, tuple[str, ...]]:
@@ -105,17 +124,21 @@ def _check_sampling(sampling: Sampling, profile_ids: tuple[str, ...]) -> None:
     if profile_ids == ("greedy",):
         raise CannotJudge(
             Reason.PROFILE_UNKNOWN,
-            f"profile greedy cannot explain a request at temperature {sampling.temperature:g}; name the sampler",
+            f"profile greedy cannot explain a request at temperature {sampling.temperature:g}; "
+            "name the sampler",
         )
     if sampling.seed is None:
         raise CannotJudge(
             Reason.SEED_MISSING,
-            f"the request samples at temperature {sampling.temperature:g} without a seed, so its noise cannot be "
+            f"the request samples at temperature {sampling.temperature:g} without a seed, so "
+            "its noise cannot be "
             "replayed; send a seed, or temperature 0",
         )
 
 
-def _prompt_ids(exchange: Exchange, reference: Reference) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _prompt_ids(
+    exchange: Exchange, reference: Reference
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
     prompt = exchange.prompt
     notes: tuple[str, ...] = ()
     if prompt.token_ids is not None:
@@ -131,8 +154,10 @@ def _prompt_ids(exchange: Exchange, reference: Reference) -> tuple[tuple[int, ..
     if prompt.echoed_token_ids is not None and prompt.echoed_token_ids != ids:
         raise CannotJudge(
             Reason.PROMPT_TOKENS_DIFFER,
-            f"the provider says it answered a prompt of {len(prompt.echoed_token_ids)} tokens; what was sent makes "
-            f"{len(ids)} other tokens here. A changed template, tokenizer or injected text; send token ids",
+            f"the provider says it answered a prompt of {len(prompt.echoed_token_ids)} tokens; "
+            "what was sent makes "
+            f"{len(ids)} other tokens here. A changed template, tokenizer or injected text; "
+            "send token ids",
         )
     return ids, notes
 
@@ -148,13 +173,15 @@ def _output_ids(exchange: Exchange, reference: Reference) -> tuple[tuple[int, ..
     if ids is None:
         raise CannotJudge(
             Reason.TOKENS_AMBIGUOUS,
-            "the answer's text does not survive a round trip through the tokenizer; record token ids",
+            "the answer's text does not survive a round trip through the tokenizer; record "
+            "token ids",
         )
     # the end-of-text token is billed, but leaves no text
     if billed is not None and billed - len(ids) not in (0, 1):
         raise CannotJudge(
             Reason.TOKENS_AMBIGUOUS,
-            f"the answer's text makes {len(ids)} tokens here, but {billed} were billed: other tokens spell the same "
+            f"the answer's text makes {len(ids)} tokens here, but {billed} were billed: other "
+            "tokens spell the same "
             "text; record token ids",
         )
     return ids, True

@@ -1,4 +1,7 @@
-"""What the auditor needs from the outside, as protocols; `audit.app` alone picks the implementations."""
+"""What the auditor needs from the outside, as protocols.
+
+`audit.app` alone picks the implementations.
+"""
 
 from typing import Protocol
 
@@ -43,19 +46,22 @@ class Reference(Protocol):
 
     @property
     def generation_defaults(self) -> dict[str, float]:
-        """Sampling defaults of the checkpoint's generation_config.json that a server would apply."""
+        """Sampling defaults of the checkpoint's generation_config.json, which servers apply."""
         ...
 
     def tokenize_text(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of a completion prompt, special tokens added as the tokenizer does."""
+        """Return the token ids of a completion prompt, with the tokenizer's special tokens."""
         ...
 
     def tokenize_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
-        """Return the token ids of a chat prompt. Raises: BadSequence without a usable chat template."""
+        """Return the token ids of a chat prompt.
+
+        Raises: BadSequence without a usable chat template.
+        """
         ...
 
     def tokenize_output(self, text: str) -> tuple[int, ...] | None:
-        """Return the token ids of an answer's text, or None where they do not decode to the same text."""
+        """Return the token ids of an answer, or None where they do not decode to its text."""
         ...
 
     def replay(self, batch: ReplayBatch) -> tuple[tuple[Evidence, ...], ...]:
@@ -91,7 +97,7 @@ class AuditStore(Protocol):
     """Keeps audits. Every method is one transaction, and safe to call from several threads."""
 
     def submit(self, request: AuditRequest, request_digest: str) -> tuple[AuditRecord, bool]:
-        """Store a new audit durably and return (audit, True), or (the earlier one, False) for a repeated id.
+        """Store an audit durably; return (audit, True), or (the earlier one, False) for a known id.
 
         Raises: RequestConflict where the request_id was used for another digest.
         """
@@ -106,11 +112,17 @@ class AuditStore(Protocol):
         ...
 
     def claim(self) -> Job | None:
-        """Take the oldest QUEUED audit, mark it RUNNING and count the attempt; None when there is none."""
+        """Take the oldest QUEUED audit, mark it RUNNING and count the attempt.
+
+        None when there is none.
+        """
         ...
 
     def complete(self, job: Job, signed: SignedVerdict) -> None:
-        """Store verdict and envelope and end the job, in one transaction; a second call changes nothing."""
+        """Store verdict and envelope and end the job, in one transaction.
+
+        A second call changes nothing.
+        """
         ...
 
     def release(self, job: Job) -> None:

@@ -1,9 +1,10 @@
 """One frozen record per arrow of the data flow.
 
-    AuditRequest --service--> Job --worker--> ReplayPlan --reference_runner--> Measurement --judge--> Examination
-                 --ledger--> SignedVerdict --storage
+    AuditRequest --service--> Job --worker--> ReplayPlan --reference_runner--> Measurement
+                 --judge--> Examination --ledger--> SignedVerdict --storage
 
-`ReplayBatch` and `Evidence` belong to `reference_runner.records`; an Examination is a Verdict with its Evidence. `None` always means "not stated", never zero.
+`ReplayBatch` and `Evidence` belong to `reference_runner.records`; an Examination is a Verdict with
+its Evidence. `None` always means "not stated", never zero.
 """
 
 from dataclasses import dataclass, field
@@ -90,6 +91,8 @@ class SamplingRequest:
     max_tokens: int | None = None
     unsupported: tuple[str, ...] = ()
     """Names of other stated parameters that change the sampling and that no profile here models."""
+    stated_neutral: tuple[str, ...] = ()
+    """Names of such parameters that the request states at a value without effect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +171,10 @@ class ReplayPlan:
 
     sequence: ReplaySequence
     ids_inferred: bool
-    """Whether output token ids were recovered from text; such an exchange is judged against its own kind."""
+    """Whether output token ids were recovered from text.
+
+    Such an exchange is judged against its own kind.
+    """
     assumed_parameters: tuple[str, ...]
     """Sampling parameters that the request left to the server; a FAIL must not rest on them."""
     notes: tuple[str, ...]
@@ -212,7 +218,10 @@ class Sensitivity:
 
     power: float
     logit_noise_logits: float | None
-    """Standard deviation of noise on the difference of two logits; None where no noise would be seen."""
+    """Standard deviation of noise on the difference of two logits.
+
+    None where no noise would be seen.
+    """
     substituted_token_share: float | None
     """Share of tokens replaced by unrelated ones; None where even all would not be seen."""
     statement: str
@@ -262,7 +271,10 @@ class SignedVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
-    """An audit as stored: its request, state and, when DONE, its signed verdict. Times are RFC 3339 UTC."""
+    """An audit as stored: its request, state and, when DONE, its signed verdict.
+
+    Times are RFC 3339 UTC.
+    """
 
     audit_id: str
     request: AuditRequest

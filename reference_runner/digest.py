@@ -1,7 +1,8 @@
 """The digest that names a checkpoint: the OpenSSF model-signing root of its folder.
 
-Every file is hashed with SHA-256; the root is the SHA-256 of those digests, joined in the order of the files'
-relative names. A verdict thereby names the very bytes that a publisher may have signed with `model-signing`.
+Every file is hashed with SHA-256; the root is the SHA-256 of those digests, joined in the order of
+the files' relative names. A verdict thereby names the very bytes that a publisher may have signed
+with `model-signing`.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ from reference_runner.errors import CheckpointError
 
 CHUNK_SIZE_BYTES = 1 << 20
 
-#: Left out by model-signing 1.1.1 too (`signing.py`, `hashing.Config`): history and signature are not the model.
+#: Left out by model-signing 1.1.1 too (`signing.py`, `hashing.Config`): history and signature are
+#: not the model.
 IGNORED_NAMES = frozenset({".git", ".gitattributes", ".github", ".gitignore", "model.sig"})
 
 

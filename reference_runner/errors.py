@@ -20,7 +20,10 @@ class UnsupportedProfile(RunnerError):
 
 
 class BadSequence(RunnerError):
-    """The token sequence cannot be replayed: `code` names why, in the words of the verdict's reasons."""
+    """The token sequence cannot be replayed.
+
+    `code` names why, in the words of the verdict's reasons.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code

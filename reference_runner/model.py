@@ -1,6 +1,9 @@
-"""Loads a local Hugging Face checkpoint and runs one teacher-forced pass; knows no samplers and no verdicts.
+"""Loads a local Hugging Face checkpoint and runs one teacher-forced pass.
 
-Only safetensors weights are read, no code from the checkpoint is run, and nothing is fetched from a network.
+Knows no samplers and no verdicts.
+
+Only safetensors weights are read, no code from the checkpoint is run, and nothing is fetched from a
+network.
 
 Legend: T tokens of prompt and output together, R scored rows, V vocabulary.
 """
@@ -33,7 +36,8 @@ class ReferenceModel:
     def output_logits(self, token_ids: tuple[int, ...], num_outputs: int) -> Tensor:
         """Return the logits that predict the last `num_outputs` tokens, shape [R, V] float32.
 
-        One pass without a cache. Logits are rounded to the model's dtype first, as engines do, then widened.
+        One pass without a cache. Logits are rounded to the model's dtype first, as engines do, then
+        widened.
         """
         ids_1T = torch.tensor([token_ids], dtype=torch.long, device=self._model.device)
         last = len(token_ids) - 1
@@ -66,7 +70,8 @@ def load_model(folder: Path, precision: str, *, num_threads: int) -> ReferenceMo
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"cannot load {folder} as a causal language model: {_first_line(error)}. It must hold config.json and "
+            f"cannot load {folder} as a causal language model: {_first_line(error)}. It must "
+            "hold config.json and "
             "safetensors weights of an architecture that this transformers version knows"
         ) from error
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:

@@ -28,4 +28,3 @@ def normal_precision(name: str) -> str:
             f"the reference cannot run at precision {name!r}; use one of {', '.join(PRECISIONS)}"
         )
     return lowered
-

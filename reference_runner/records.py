@@ -1,6 +1,7 @@
 """The records that enter and leave the reference runner.
 
-`ReplayBatch` comes in, one `Evidence` per sequence goes out. Nothing here knows what an audit or a verdict is.
+`ReplayBatch` comes in, one `Evidence` per sequence goes out. Nothing here knows what an audit or a
+verdict is.
 
 Legend: R scored rows (output tokens), V vocabulary.
 """
@@ -14,7 +15,8 @@ Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 
-#: Stands for "no rival at all" in margins and gaps, so that every number stays finite and fits JSON.
+#: Stands for "no rival at all" in margins and gaps, so that every number stays finite and fits
+#: JSON.
 NO_RIVAL_LOGITS = 1.0e4
 
 
@@ -31,7 +33,7 @@ class Sampling:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the engines take the most likely token (vLLM 0.32 `sampling_params.py`: below 1e-5)."""
+        """Whether engines take the best token: below 1e-5 (vLLM 0.32 `sampling_params.py`)."""
         return self.temperature < 1e-5
 
 
@@ -57,13 +59,17 @@ class ReplayBatch:
 class Evidence:
     """What one replay measured under one sampler profile, before any judgement.
 
-    All arrays have one entry per output token, in order. Logits are the model's own, not divided by the
-    temperature; the sampler's noise is multiplied by it instead (Token-DiFR, arXiv 2511.20621, section 3).
+    All arrays have one entry per output token, in order. Logits are the model's own, not divided by
+    the temperature; the sampler's noise is multiplied by it instead (Token-DiFR, arXiv 2511.20621,
+    section 3).
     """
 
     profile_id: str
     signed_margin_logits_R: Float32Array
-    """Noised logit of the claimed token minus that of the best other; > 0 where the reference agrees."""
+    """Noised logit of the claimed token minus that of the best other.
+
+    > 0 where the reference agrees.
+    """
     matched_R: BoolArray
     """Whether the reference's sampler picks the claimed token."""
     rank_R: Int32Array
@@ -71,7 +77,7 @@ class Evidence:
     logprob_nats_R: Float32Array
     """Natural log-probability of the claimed token at temperature 1, before filters."""
     top_two_gap_logits_R: Float32Array
-    """Distance of the reference's two best noised logits, known without looking at the claimed token."""
+    """Distance of the reference's two best noised logits; it does not look at the claimed token."""
     excluded_R: BoolArray
     """Whether top-k or top-p removes the claimed token in the reference."""
 
@@ -88,7 +94,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceInfo:
-    """What a loaded reference model is, for the claim check and for the verdict's record of the runner."""
+    """What a loaded reference model is, for the claim check and the verdict's runner."""
 
     model_digest: str
     """`sha256:<hex>`, the OpenSSF model-signing root of the checkpoint folder."""

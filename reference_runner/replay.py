@@ -1,7 +1,7 @@
 """The package's entry point: ReplayBatch in, Evidence out.
 
-One teacher-forced pass per sequence, no padding, no cache; only the output rows reach the LM head. Evidence
-therefore does not depend on which sequences share a batch.
+One teacher-forced pass per sequence, no padding, no cache; only the output rows reach the LM head.
+Evidence therefore does not depend on which sequences share a batch.
 
 Legend: R scored rows (output tokens), V vocabulary.
 """
@@ -27,10 +27,12 @@ from reference_runner.samplers.registry import get_profile
 from reference_runner.scoring import RowScores, score_rows
 from reference_runner.tokens import CheckpointTokenizer, load_tokenizer
 
-#: Noise and scores are float64 [rows, V]; this many elements at once keep them near 32 MB whatever the traffic.
+#: Noise and scores are float64 [rows, V]; this many elements at once keep them near 32 MB whatever
+#: the traffic.
 MAX_CHUNK_ELEMENTS = 1 << 20
 
-#: The keys of generation_config.json that servers merge into requests (vLLM 0.32 `--generation-config auto`).
+#: The keys of generation_config.json that servers merge into requests (vLLM 0.32
+#: `--generation-config auto`).
 GENERATION_DEFAULT_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -54,7 +56,10 @@ class TorchReference:
         return self._tokenizer.encode_prompt(text)
 
     def tokenize_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
-        """Return the token ids of a chat prompt. Raises: BadSequence without a usable chat template."""
+        """Return the token ids of a chat prompt.
+
+        Raises: BadSequence without a usable chat template.
+        """
         return self._tokenizer.encode_messages(messages)
 
     def tokenize_output(self, text: str) -> tuple[int, ...] | None:

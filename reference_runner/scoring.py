@@ -1,6 +1,9 @@
-"""Compares claimed tokens with what the reference's sampler would have drawn: plain torch, the truth.
+"""Compares claimed tokens with what the reference's sampler would have drawn.
 
-One call scores the rows of one sequence under one profile. It knows logits and noise, no model and no text.
+Plain torch, the truth.
+
+One call scores the rows of one sequence under one profile. It knows logits and noise, no model and
+no text.
 
 Legend: R scored rows (output tokens), M rows whose tokens differ, V vocabulary.
 """
@@ -31,9 +34,10 @@ def score_rows(
 ) -> RowScores:
     """Score each claimed token against the reference's own draw.
 
-    `logits_RV` float32, as the model gave them; `claimed_R` int64 token ids; `noise_RV` Gumbel noise, float64, or
-    None for greedy. Margins are in logits: noise is scaled by the temperature, logits are not (Token-DiFR).
-    Where tokens differ and filters are on, the margin is that of `_shortfall`.
+    `logits_RV` float32, as the model gave them; `claimed_R` int64 token ids; `noise_RV` Gumbel
+    noise, float64, or None for greedy. Margins are in logits: noise is scaled by the temperature,
+    logits are not (Token-DiFR). Where tokens differ and filters are on, the margin is that of
+    `_shortfall`.
     """
     keep_RV, temperature = None, 1.0
     if noise_RV is None:
@@ -73,11 +77,12 @@ def score_rows(
 def _shortfall(
     scaled_MV: Tensor, rivals_MV: Tensor, noised_MV: Tensor, claimed_M: Tensor, sampling: Sampling
 ) -> Tensor:
-    """Return the smallest change of logits (over T) under which the claimed token would have been drawn, [M].
+    """Return the smallest change of logits (over T) that would draw the claimed token, [M].
 
-    The token must be kept by the filters, and each rival ahead of it must be overtaken or fall out of them,
-    whichever is nearer. Without filters this is the distance to the best rival; near a cut it stays small where
-    an honest engine's rounding moves a token across, instead of jumping to the whole distance.
+    The token must be kept by the filters, and each rival ahead of it must be overtaken or fall out
+    of them, whichever is nearer. Without filters this is the distance to the best rival; near a cut
+    it stays small where an honest engine's rounding moves a token across, instead of jumping to the
+    whole distance.
     """
     leave_MV, enter_MV = cut_distances(scaled_MV, top_k=sampling.top_k, top_p=sampling.top_p)
     ahead_MV = rivals_MV - _pick(noised_MV, claimed_M)[:, None]
@@ -94,7 +99,10 @@ def _pick(values_RV: Tensor, token_R: Tensor) -> Tensor:
 
 
 def _first_maximum(values_RV: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (maximum, its lowest column): bf16 logits tie often, and torch's argmax promises no order."""
+    """Return (maximum, its lowest column).
+
+    Bf16 logits tie often, and torch's argmax promises no order.
+    """
     best_R = values_RV.amax(dim=-1)
     columns_V = torch.arange(values_RV.shape[-1], device=values_RV.device)
     no_column = values_RV.shape[-1]

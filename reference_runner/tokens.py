@@ -18,18 +18,20 @@ class CheckpointTokenizer:
         self._tokenizer = tokenizer
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a completion prompt, with the special tokens that the tokenizer adds."""
+        """Return the ids of a completion prompt, with the tokenizer's special tokens."""
         return tuple(self._tokenizer(text)["input_ids"])
 
     def encode_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
         """Return the ids of a chat prompt, ready for the assistant's turn.
 
-        Raises: BadSequence where the checkpoint has no chat template or the template refuses the messages.
+        Raises: BadSequence where the checkpoint has no chat template or the template refuses the
+        messages.
         """
         if self._tokenizer.chat_template is None:
             raise BadSequence(
                 "invalid_exchange",
-                "the exchange holds chat messages, but the checkpoint has no chat template; record token ids",
+                "the exchange holds chat messages, but the checkpoint has no chat template; "
+                "record token ids",
             )
         try:
             rendered = self._tokenizer.apply_chat_template(

@@ -81,9 +81,7 @@ def calibrate(
     raise typer.Exit(ExitCode.PASS)
 
 
-def _collect(
-    line: TrafficLine, replay: Replayer, collector: CalibrationCollector
-) -> str | None:
+def _collect(line: TrafficLine, replay: Replayer, collector: CalibrationCollector) -> str | None:
     """Add one exchange; return why it was left out, or None."""
     if line.request is None:
         return f"invalid_exchange ({line.error})"

@@ -1,4 +1,7 @@
-"""`demo`: the main job on real input: service, recorded traffic over gRPC, signed verdicts, offline verification."""
+"""`demo`: the main job on real input.
+
+Service, recorded traffic over gRPC, signed verdicts, offline verification.
+"""
 
 import json
 import tempfile
@@ -90,12 +93,16 @@ def demo(
 
 
 def read_manifest(folder: Path) -> Iterator[Recording]:
-    """Yield the bundled recordings, honest ones first. Raises: ConfigurationError where they are missing."""
+    """Yield the bundled recordings, honest ones first.
+
+    Raises: ConfigurationError where they are missing.
+    """
     try:
         entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"cannot read {folder / 'manifest.json'}; run the demo from the repository, or pass --examples"
+            f"cannot read {folder / 'manifest.json'}; run the demo from the repository, or pass "
+            "--examples"
         ) from error
     for entry in sorted(entries, key=lambda e: (not e["file"].startswith("honest"), e["file"])):
         if "calibration" not in entry["file"]:
@@ -149,7 +156,9 @@ def _show(audited: list[Audited], num_verified: int, folder: Path, replay: Repla
     table = verdict_table("claim", "what was really run")
     for item in audited:
         recording = item.recording
-        add_verdict_row(table, item.name, item.signed.verdict, recording.claim, recording.really_run)
+        add_verdict_row(
+            table, item.name, item.signed.verdict, recording.claim, recording.really_run
+        )
     console.print(table)
     console.print("\nmargin: mean clipped margin in thousandths of a logit; 0 is full agreement")
     passed = next((a for a in audited if a.signed.verdict.outcome is Outcome.PASS), None)

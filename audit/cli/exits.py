@@ -1,6 +1,7 @@
 """Exit codes, and the one place where errors become messages.
 
-0 all PASS, 1 any FAIL, 2 any INCONCLUSIVE and no FAIL; 64 and above (sysexits.h) for usage and environment.
+0 all PASS, 1 any FAIL, 2 any INCONCLUSIVE and no FAIL; 64 and above (sysexits.h) for usage and
+environment.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from audit.records import Outcome
 class ExitCode(IntEnum):
     """What a process of ours ends with."""
 
-    PASS = 0  # noqa: S105  an exit code, not a password
+    PASS = 0
     FAIL = 1
     INCONCLUSIVE = 2
     USAGE = 64

@@ -29,7 +29,9 @@ def profiles(
     if engine is not None or fingerprint is not None:
         _explain(engine, version, device, fingerprint, as_json=as_json)
         return
-    table = Table("profile", "how it draws", "engines", "self-test", show_edge=False, pad_edge=False)
+    table = Table(
+        "profile", "how it draws", "engines", "self-test", show_edge=False, pad_edge=False
+    )
     for profile in PROFILES.values():
         state = _self_test(profile.id)
         if as_json:

@@ -12,8 +12,10 @@ from audit.errors import AuditError
 
 app = typer.Typer(
     name="inference-audit",
-    help="Replays what an LLM provider returned and gives a signed verdict on whether it ran the claimed model.\n\n"
-    "Exit codes: 0 all PASS, 1 any FAIL, 2 any INCONCLUSIVE and no FAIL, 64 and above for usage and environment.",
+    help="Replays what an LLM provider returned and gives a signed verdict on whether it ran "
+    "the claimed model.\n\n"
+    "Exit codes: 0 all PASS, 1 any FAIL, 2 any INCONCLUSIVE and no FAIL, 64 and above for usage "
+    "and environment.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -86,7 +86,9 @@ def serve(
     def announce(port: int) -> None:
         host = listen.rpartition(":")[0]
         if as_json:
-            print_line({"address": f"{host}:{port}", "database": database, "public_key": f"{key}.pub"})
+            print_line(
+                {"address": f"{host}:{port}", "database": database, "public_key": f"{key}.pub"}
+            )
         else:
             stderr().print(
                 f"serving on {host}:{port}; database {database}; public key {key}.pub",
@@ -146,7 +148,9 @@ def show(
         audit = client.get(audit_id)
     if envelope is not None:
         if audit.signed is None:
-            raise ConfigurationError(f"audit {audit_id} is {audit.state.value}: no verdict to save yet")
+            raise ConfigurationError(
+                f"audit {audit_id} is {audit.state.value}: no verdict to save yet"
+            )
         envelope.write_bytes(audit.signed.envelope)
     if as_json:
         print_line(_answer_line(0, audit.request_id, audit))
@@ -182,10 +186,16 @@ def list_audits(
                 print_line(_answer_line(index, audit.request_id, audit))
             elif audit.signed is not None:
                 add_verdict_row(
-                    table, audit.audit_id, audit.signed.verdict, audit.state, audit.claim.model or "-"
+                    table,
+                    audit.audit_id,
+                    audit.signed.verdict,
+                    audit.state,
+                    audit.claim.model or "-",
                 )
             else:
-                table.add_row(audit.audit_id, audit.state, audit.claim.model or "-", "-", "-", "-", "-")
+                table.add_row(
+                    audit.audit_id, audit.state, audit.claim.model or "-", "-", "-", "-", "-"
+                )
     if not as_json:
         stdout().print(table)
     raise typer.Exit(ExitCode.PASS)

@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     file: Annotated[Path, typer.Argument(help="A signed verdict (DSSE envelope, JSON).")],
-    key: Annotated[Path, typer.Option("--key", metavar="PUB", help="The auditor's public key, PEM.")],
+    key: Annotated[
+        Path, typer.Option("--key", metavar="PUB", help="The auditor's public key, PEM.")
+    ],
     as_json: options.AsJson = False,
 ) -> None:
     """Check the signature and form of a verdict; exit 0 if it verifies, 1 if not."""

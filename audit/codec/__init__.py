@@ -1,1 +1,4 @@
-"""Everything untrusted is read and checked here: recorded traffic, wire messages, limits, digests."""
+"""Everything untrusted is read and checked here.
+
+Recorded traffic, wire messages, limits, digests.
+"""

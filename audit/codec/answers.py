@@ -1,6 +1,9 @@
-"""Reads provider answers: plain or streamed, completions or chat, with token ids wherever an engine puts them.
+"""Reads provider answers, plain or streamed, completions or chat.
 
-Accepts the OpenAI shapes of vLLM, SGLang, llama.cpp and transformers. Knows nothing of requests or claims.
+Plain or streamed, completions or chat, with token ids wherever an engine puts them.
+
+Accepts the OpenAI shapes of vLLM, SGLang, llama.cpp and transformers. Knows nothing of requests or
+claims.
 """
 
 import re
@@ -112,7 +115,7 @@ def _output_ids(choice: Json, body: Json) -> tuple[int, ...] | None:
 
 
 def _extensions(parent: Json) -> list[Json]:
-    """Return the nested objects in which engines hide extra fields (SGLang `sglext`, llama.cpp `__verbose`)."""
+    """Return nested objects with extra fields (SGLang `sglext`, llama.cpp `__verbose`)."""
     found = (get_object(parent, key, "response") for key in ("sglext", "meta_info", "__verbose"))
     return [value for value in found if value is not None]
 

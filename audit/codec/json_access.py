@@ -1,4 +1,7 @@
-"""Typed reading of untrusted JSON: a wrong type becomes a named field violation, never a traceback."""
+"""Typed reading of untrusted JSON.
+
+A wrong type becomes a named field violation, never a traceback.
+"""
 
 import json
 import math
@@ -13,7 +16,10 @@ MAX_INT64 = 2**63 - 1
 
 
 def parse_object(text: str, field: str) -> Json:
-    """Return the JSON object in `text`. Raises: InvalidRequest where it is none, or holds NaN or Infinity."""
+    """Return the JSON object in `text`.
+
+    Raises: InvalidRequest where it is none, or holds NaN or Infinity.
+    """
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:

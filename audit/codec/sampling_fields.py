@@ -1,7 +1,7 @@
-"""Which fields of a recorded request decide the sampling, which do not, and which nobody here models.
+"""Which fields of a request decide the sampling, which do not, and which nobody models.
 
-A field that is not known to be harmless is treated as one that may change the sampling: the exchange then ends
-INCONCLUSIVE(parameter_unsupported) instead of being judged by the wrong rule.
+A field that is not known to be harmless is treated as one that may change the sampling: the
+exchange then ends INCONCLUSIVE(parameter_unsupported) instead of being judged by the wrong rule.
 """
 
 from typing import Any
@@ -46,22 +46,56 @@ NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "xtc_probability": (0,),
 }
 
-#: Known to leave the drawn tokens alone (they shape the answer's body, its end, or its bookkeeping).
+#: Known to leave the drawn tokens alone (they shape the answer's body, its end, or its
+#: bookkeeping).
 HARMLESS = frozenset(
     {
-        "add_generation_prompt", "add_special_tokens", "cache_prompt", "cache_salt", "detokenize",
-        "generation_config", "ignore_eos", "include_stop_str_in_output", "include_usage", "logprobs", "messages",
-        "metadata", "model", "priority", "prompt", "prompt_logprobs", "provider", "request_id", "return_meta_info",
-        "return_prompt_token_ids", "return_token_ids", "return_tokens", "return_tokens_as_token_ids", "routing",
-        "safety_identifier", "service_tier", "skip_special_tokens", "spaces_between_special_tokens", "stop",
-        "stop_token_ids", "store", "stream", "stream_options", "timings_per_token", "top_logprobs", "user",
+        "add_generation_prompt",
+        "add_special_tokens",
+        "cache_prompt",
+        "cache_salt",
+        "detokenize",
+        "generation_config",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "include_usage",
+        "logprobs",
+        "messages",
+        "metadata",
+        "model",
+        "priority",
+        "prompt",
+        "prompt_logprobs",
+        "provider",
+        "request_id",
+        "return_meta_info",
+        "return_prompt_token_ids",
+        "return_token_ids",
+        "return_tokens",
+        "return_tokens_as_token_ids",
+        "routing",
+        "safety_identifier",
+        "service_tier",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "stop",
+        "stop_token_ids",
+        "store",
+        "stream",
+        "stream_options",
+        "timings_per_token",
+        "top_logprobs",
+        "user",
         "verbose",
     }
-)  # fmt: skip
+)
 
 
 def read_sampling(request: Json) -> SamplingRequest:
-    """Return the sampling parameters of an OpenAI-compatible request body. Raises: InvalidRequest."""
+    """Return the sampling parameters of an OpenAI-compatible request body.
+
+    Raises: InvalidRequest.
+    """
     max_tokens = None
     for name in MAX_TOKENS_NAMES:
         max_tokens = get_int(request, name, "request") if max_tokens is None else max_tokens
@@ -72,6 +106,7 @@ def read_sampling(request: Json) -> SamplingRequest:
         seed=get_int(request, "seed", "request"),
         max_tokens=max_tokens,
         unsupported=tuple(sorted(name for name in request if _is_unsupported(name, request[name]))),
+        stated_neutral=tuple(sorted(n for n in request if request[n] in NEUTRAL_VALUES.get(n, ()))),
     )
 
 

@@ -138,6 +138,7 @@ def _sampling_to_wire(sampling: SamplingRequest) -> pb.SamplingParameters:
         seed=sampling.seed,
         max_tokens=sampling.max_tokens,
         unsupported=sampling.unsupported,
+        stated_neutral=sampling.stated_neutral,
     )
 
 
@@ -149,6 +150,7 @@ def _sampling_from_wire(message: pb.SamplingParameters) -> SamplingRequest:
         seed=message.seed if message.HasField("seed") else None,
         max_tokens=message.max_tokens if message.HasField("max_tokens") else None,
         unsupported=tuple(message.unsupported),
+        stated_neutral=tuple(message.stated_neutral),
     )
 
 

@@ -1,1 +1,4 @@
-"""Judges evidence: how far an answer's tokens lie from the reference, held against honest traffic."""
+"""Judges evidence.
+
+How far an answer's tokens lie from the reference, held against honest traffic.
+"""

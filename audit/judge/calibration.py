@@ -1,7 +1,8 @@
 """Calibrations: what honest traffic looks like for one checkpoint, as data with a digest.
 
-A calibration holds one stratum for each kind of exchange (sampler profile, precision, greedy or sampled, token ids
-given or inferred). An exchange is judged only by its own kind; without one the verdict is INCONCLUSIVE(uncalibrated).
+A calibration holds one stratum for each kind of exchange (sampler profile, precision, greedy or
+sampled, token ids given or inferred). An exchange is judged only by its own kind; without one the
+verdict is INCONCLUSIVE(uncalibrated).
 """
 
 import hashlib
@@ -53,7 +54,10 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Honest traffic of one checkpoint, reduced to deviations. `calibration_id` is the digest of all the rest."""
+    """Honest traffic of one checkpoint, reduced to deviations.
+
+    `calibration_id` is the digest of all the rest.
+    """
 
     calibration_id: str
     created_at: str
@@ -65,15 +69,19 @@ class Calibration:
     """How sure that bound is, over the choice of the calibration traffic."""
     strata: tuple[Stratum, ...]
 
-    def stratum_for(self, plan: ReplayPlan, profile_id: str, precision: str, digest: str) -> Stratum:
+    def stratum_for(
+        self, plan: ReplayPlan, profile_id: str, precision: str, digest: str
+    ) -> Stratum:
         """Return the stratum that covers an exchange.
 
-        Raises: CannotJudge where there is none, or where its parameters lie outside what was calibrated.
+        Raises: CannotJudge where there is none, or where its parameters lie outside what was
+        calibrated.
         """
         if self.model_digest != digest:
             raise CannotJudge(
                 Reason.UNCALIBRATED,
-                f"the calibration is for model {self.model_digest}, the reference is {digest}; calibrate this model",
+                f"the calibration is for model {self.model_digest}, the reference is {digest}; "
+                "calibrate this model",
             )
         key = stratum_key(plan, profile_id, precision)
         stratum = next((s for s in self.strata if s.key == key), None)
@@ -114,12 +122,16 @@ def _check_cover(stratum: Stratum, plan: ReplayPlan) -> None:
     if outside:
         raise CannotJudge(
             Reason.OUTSIDE_CALIBRATION,
-            f"the calibration holds no honest traffic with such {' and '.join(outside)}; add some to it",
+            f"the calibration holds no honest traffic with such {' and '.join(outside)}; add "
+            "some to it",
         )
 
 
 def seal_calibration(body: Mapping[str, Any]) -> Calibration:
-    """Return the calibration of a body without id, with its digest as id. Raises: CalibrationError."""
+    """Return the calibration of a body without id, with its digest as id.
+
+    Raises: CalibrationError.
+    """
     digest = hashlib.sha256(rfc8785.dumps(dict(body))).hexdigest()
     try:
         return Calibration(
@@ -133,7 +145,8 @@ def seal_calibration(body: Mapping[str, Any]) -> Calibration:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CalibrationError(
-            f"the calibration is malformed ({error!r}); make a new one with `inference-audit calibrate`"
+            f"the calibration is malformed ({error!r}); make a new one with `inference-audit "
+            "calibrate`"
         ) from error
 
 
@@ -158,7 +171,9 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     body = {"format": FORMAT, **asdict(calibration)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(body, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(body, indent=None, separators=(",", ":")) + "\n", encoding="utf-8"
+        )
     except OSError as error:
         raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
 
@@ -177,11 +192,13 @@ def load_calibration(path: Path) -> Calibration:
     calibration = seal_calibration(body)
     if calibration.calibration_id != stated:
         raise CalibrationError(
-            f"{path} was changed after it was made: its id says {stated}, its content is {calibration.calibration_id}"
+            f"{path} was changed after it was made: its id says {stated}, its content is "
+            f"{calibration.calibration_id}"
         )
     if calibration.margin_clip_logits != MARGIN_CLIP_LOGITS:
         raise CalibrationError(
-            f"{path} clips margins at {calibration.margin_clip_logits}, this version at {MARGIN_CLIP_LOGITS}; "
+            f"{path} clips margins at {calibration.margin_clip_logits}, this version at "
+            f"{MARGIN_CLIP_LOGITS}; "
             "calibrate anew"
         )
     return calibration

@@ -1,4 +1,7 @@
-"""Builds a calibration from honest exchanges, one at a time; keeps deviations only, never prompts or answers."""
+"""Builds a calibration from honest exchanges, one at a time.
+
+Keeps deviations only, never prompts or answers.
+"""
 
 from dataclasses import asdict, dataclass, field
 
@@ -10,8 +13,8 @@ from audit.judge.deviation import MARGIN_CLIP_LOGITS, clipped_deviation_R
 from audit.judge.null_law import MIN_WINDOWS, ExchangeDeviations
 from audit.records import Measurement, Reason
 
-#: Honest traffic on a matching sampler agrees on nearly every token; below this share the recording, the profile or
-#: the checkpoint is wrong, and calibrating on it would let cheats pass.
+#: Honest traffic on a matching sampler agrees on nearly every token; below this share the
+#: recording, the profile or the checkpoint is wrong, and calibrating on it would let cheats pass.
 MIN_HONEST_MATCH_SHARE = 0.9
 
 
@@ -30,7 +33,9 @@ class CalibrationCollector:
 
     def __init__(self, *, false_alarm_rate: float, confidence: float) -> None:
         if not 0.0 < false_alarm_rate < 0.5 or not 0.5 <= confidence < 1.0:
-            raise CalibrationError("the false-alarm rate must lie in (0, 0.5), the confidence in [0.5, 1)")
+            raise CalibrationError(
+                "the false-alarm rate must lie in (0, 0.5), the confidence in [0.5, 1)"
+            )
         self._rate = false_alarm_rate
         self._confidence = confidence
         self._strata: dict[StratumKey, _Growing] = {}
@@ -67,7 +72,7 @@ class CalibrationCollector:
         stratum.num_matches += evidence.num_matches
 
     def finish(self, created_at: str) -> tuple[Calibration, tuple[str, ...]]:
-        """Return the calibration, and a warning for each kind of exchange that was too rare to keep.
+        """Return the calibration, and a warning for each kind of exchange too rare to keep.
 
         Raises: CalibrationError where nothing is left, or where the traffic does not look honest.
         """
@@ -76,11 +81,13 @@ class CalibrationCollector:
             share = stratum.num_matches / max(1, stratum.num_tokens)
             if len(stratum.exchanges) < MIN_WINDOWS:
                 warnings.append(
-                    f"{key}: {len(stratum.exchanges)} exchanges are too few, {MIN_WINDOWS} are needed; left out"
+                    f"{key}: {len(stratum.exchanges)} exchanges are too few, {MIN_WINDOWS} are "
+                    "needed; left out"
                 )
             elif share < MIN_HONEST_MATCH_SHARE:
                 raise CalibrationError(
-                    f"{key}: the reference agrees on {share:.1%} of the tokens only. Honest traffic agrees on nearly "
+                    f"{key}: the reference agrees on {share:.1%} of the tokens only. Honest "
+                    "traffic agrees on nearly "
                     "all: is this the right checkpoint, precision and sampler profile?"
                 )
             else:
@@ -102,7 +109,11 @@ class CalibrationCollector:
 
     def _body(self, key: StratumKey, stratum: _Growing) -> dict[str, object]:
         exchanges = [
-            {**asdict(e), "positions": list(e.positions), "deviations_logits": list(e.deviations_logits)}
+            {
+                **asdict(e),
+                "positions": list(e.positions),
+                "deviations_logits": list(e.deviations_logits),
+            }
             for e in stratum.exchanges
         ]
         return {

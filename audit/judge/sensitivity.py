@@ -1,7 +1,8 @@
 """What an audit could have seen: the smallest deviations that it would mostly have failed.
 
-Both figures use this exchange's own length and closeness of calls, and err on the modest side: honest noise and
-rivals beyond the second are left out, and each of them would only add to the statistic.
+Both figures use this exchange's own length and closeness of calls, and err on the modest side:
+honest noise and rivals beyond the second are left out, and each of them would only add to the
+statistic.
 
 Legend: R scored rows (output tokens), Q quadrature points.
 """
@@ -25,7 +26,7 @@ _NODES_Q, _WEIGHTS_Q = np.polynomial.legendre.leggauss(16)
 
 
 def measure_sensitivity(evidence: Evidence, threshold_logits: float) -> Sensitivity:
-    """Return the smallest deviations that this exchange would have failed with probability `POWER`."""
+    """Return the smallest deviations that would have been failed with probability `POWER`."""
     num_tokens = evidence.num_tokens
     share = detectable_share(num_tokens, threshold_logits)
     noise = detectable_noise(evidence.top_two_gap_logits_R.astype(np.float64), threshold_logits)
@@ -38,22 +39,23 @@ def measure_sensitivity(evidence: Evidence, threshold_logits: float) -> Sensitiv
 
 
 def detectable_share(num_tokens: int, threshold_logits: float) -> float | None:
-    """Return the smallest share of unrelated tokens that would mostly be failed, or None where none would.
+    """Return the smallest share of unrelated tokens that would mostly be failed, or None.
 
     An unrelated token lies beyond the clip; tokens are replaced independently.
     """
     needed = int(np.floor(threshold_logits * num_tokens / MARGIN_CLIP_LOGITS)) + 1
     if needed > num_tokens:
         return None
-    # the share at which `needed` or more replacements are likely: Clopper-Pearson's upper limit, read backwards
+    # the share at which `needed` or more replacements are likely: Clopper-Pearson's upper limit,
+    # read backwards
     return float(stats.beta.ppf(POWER, needed, num_tokens - needed + 1))
 
 
 def detectable_noise(gaps_logits_R: Float64Array, threshold_logits: float) -> float | None:
-    """Return the smallest noise on the difference of two logits that would mostly be failed, or None.
+    """Return the smallest noise on logit differences that would mostly be failed, or None.
 
-    A call with gap g flips under noise of standard deviation s with probability Phi(-g / s), and then deviates by
-    what the noise exceeds the gap, clipped.
+    A call with gap g flips under noise of standard deviation s with probability Phi(-g / s), and
+    then deviates by what the noise exceeds the gap, clipped.
     """
     low, high = 0.0, MAX_LOGIT_NOISE
     if not _is_seen(gaps_logits_R, high, threshold_logits):
@@ -83,7 +85,10 @@ def _statement(num_tokens: int, share: float | None, noise: float | None) -> str
     if share is not None:
         parts.append(f"fewer than {share:.1%} of tokens replaced by unrelated ones")
     if noise is not None:
-        parts.append(f"changes of the model that move logit differences by less than about {noise:.2g} logits")
+        parts.append(
+            f"changes of the model that move logit differences by less than about {noise:.2g} "
+            "logits"
+        )
     if not parts:
         return f"At {num_tokens} tokens this audit could have seen nothing; send longer answers."
     return f"At {num_tokens} tokens this audit could not have seen {', nor '.join(parts)}."

@@ -2,12 +2,11 @@
 
 The steps, numbered as in the code:
 
-1. Of the candidate profiles, take the one that explains the tokens best. That can only help the provider, so it
-   cannot raise the false-alarm rate.
-2. Find the honest traffic of the same kind; without it, INCONCLUSIVE.
-3. Compare the mean clipped margin with the threshold at this number of tokens.
-4. State what could have been seen. Where that is next to nothing, INCONCLUSIVE instead of a bare pass.
-5. A FAIL must not rest on a server default that had to be assumed; then INCONCLUSIVE.
+1. Of the candidate profiles, take the one that explains the tokens best. That can only help the
+provider, so it cannot raise the false-alarm rate. 2. Find the honest traffic of the same kind;
+without it, INCONCLUSIVE. 3. Compare the mean clipped margin with the threshold at this number of
+tokens. 4. State what could have been seen. Where that is next to nothing, INCONCLUSIVE instead of a
+bare pass. 5. A FAIL must not rest on a server default that had to be assumed; then INCONCLUSIVE.
 """
 
 from dataclasses import replace
@@ -35,7 +34,10 @@ STATISTIC_NAME = "mean_clipped_margin"
 
 
 class DivergenceJudge:
-    """Judges exchanges by Token-DiFR's statistic; without a calibration every verdict is INCONCLUSIVE."""
+    """Judges exchanges by Token-DiFR's statistic.
+
+    Without a calibration every verdict is INCONCLUSIVE.
+    """
 
     def __init__(self, calibration: Calibration | None, *, version: str) -> None:
         self._calibration = calibration
@@ -60,7 +62,8 @@ class DivergenceJudge:
         if calibration is None:
             raise CannotJudge(
                 Reason.UNCALIBRATED,
-                "no calibration was given, so nobody knows how far honest answers lie; make one with "
+                "no calibration was given, so nobody knows how far honest answers lie; make one "
+                "with "
                 "`inference-audit calibrate` from honest traffic",
             )
         stratum = calibration.stratum_for(
@@ -84,7 +87,8 @@ class DivergenceJudge:
             return _not_judged(
                 verdict,
                 Reason.TOO_FEW_TOKENS,
-                f"{evidence.num_tokens} tokens could not have shown even half of them replaced; {advice}",
+                f"{evidence.num_tokens} tokens could not have shown even half of them replaced; "
+                f"{advice}",
             )
         if not failed:
             return replace(verdict, outcome=Outcome.PASS)
@@ -93,11 +97,13 @@ class DivergenceJudge:
             return _not_judged(
                 verdict,
                 Reason.PARAMETER_MISSING,
-                f"the tokens differ, but {', '.join(plan.assumed_parameters)} had to be assumed; state them in the "
+                f"the tokens differ, but {', '.join(plan.assumed_parameters)} had to be "
+                "assumed; state them in the "
                 "request",
             )
         detail = (
-            f"the answer lies {mean:.3g} logits a token from what the claimed model would have drawn; honest answers "
+            f"the answer lies {mean:.3g} logits a token from what the claimed model would have "
+            "drawn; honest answers "
             f"of {evidence.num_tokens} tokens stay below {threshold:.3g} in all but "
             f"{calibration.false_alarm_rate:.0%} of cases"
         )

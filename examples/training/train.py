@@ -1,11 +1,13 @@
-"""Train the example model: a small Llama on the source text of Python's own standard library.
+r"""Train the example model: a small Llama on the source text of Python's own standard library.
 
-Reads every `.py` file of the running interpreter's standard library (no network), learns a byte-level BPE of
-4,096 tokens, trains for a fixed wall-clock time on the CPU and writes a Hugging Face checkpoint in bf16.
-The last 2 % of the files, in a seeded order, are held out; their loss is printed and stored in the log.
+Reads every `.py` file of the running interpreter's standard library (no network), learns a
+byte-level BPE of 4,096 tokens, trains for a fixed wall-clock time on the CPU and writes a Hugging
+Face checkpoint in bf16. The last 2 % of the files, in a seeded order, are held out; their loss is
+printed and stored in the log.
 
     OMP_NUM_THREADS=2 OMP_PROC_BIND=true OMP_PLACES=cores \
-        python examples/training/train.py --out examples/model --minutes 6 --log examples/training/train.log
+        python examples/training/train.py --out examples/model --minutes 6 \
+            --log examples/training/train.log
 
 Legend: B sequences, S positions.
 """
@@ -30,7 +32,8 @@ BATCH_SIZE = 16
 PEAK_LEARNING_RATE = 3e-3
 SPECIAL_TOKENS = ["<|endoftext|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ '<|' + ('assistant' if m['role'] == 'assistant' else 'user') + '|>' }}"
+    "{% for m in messages %}"
+    "{{ '<|' + ('assistant' if m['role'] == 'assistant' else 'user') + '|>' }}"
     "{{ m['content'] }}{{ '<|endoftext|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
@@ -60,8 +63,8 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
+        eos_token=SPECIAL_TOKENS[0],
+        pad_token=SPECIAL_TOKENS[0],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         model_max_length=1024,
@@ -101,7 +104,9 @@ def build_model(seed: int) -> LlamaForCausalLM:
 
 def sample_batch(tokens_T: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return a [B, S + 1] batch of windows at random offsets."""
-    starts = torch.randint(0, len(tokens_T) - SEQUENCE_LENGTH - 1, (BATCH_SIZE,), generator=generator)
+    starts = torch.randint(
+        0, len(tokens_T) - SEQUENCE_LENGTH - 1, (BATCH_SIZE,), generator=generator
+    )
     return torch.stack([tokens_T[s : s + SEQUENCE_LENGTH + 1] for s in starts.tolist()])
 
 
@@ -120,12 +125,16 @@ def held_out_loss(model: LlamaForCausalLM, tokens_T: torch.Tensor) -> float:
     model.eval()
     windows = tokens_T[: (len(tokens_T) - 1) // SEQUENCE_LENGTH * SEQUENCE_LENGTH + 1]
     rows = windows[:-1].view(-1, SEQUENCE_LENGTH)[:256]
-    losses = [batch_loss(model, rows[i : i + BATCH_SIZE]).item() for i in range(0, len(rows), BATCH_SIZE)]
+    losses = [
+        batch_loss(model, rows[i : i + BATCH_SIZE]).item() for i in range(0, len(rows), BATCH_SIZE)
+    ]
     model.train()
     return sum(losses) / len(losses)
 
 
-def train(model: LlamaForCausalLM, tokens_T: torch.Tensor, minutes: float, seed: int) -> list[dict[str, float]]:
+def train(
+    model: LlamaForCausalLM, tokens_T: torch.Tensor, minutes: float, seed: int
+) -> list[dict[str, float]]:
     """Train until the time is up, with a learning rate tied to the share of time used."""
     decay = [p for p in model.parameters() if p.ndim >= 2]
     flat = [p for p in model.parameters() if p.ndim < 2]
@@ -148,7 +157,14 @@ def train(model: LlamaForCausalLM, tokens_T: torch.Tensor, minutes: float, seed:
         optimizer.step()
         step += 1
         if step % 25 == 0:
-            rows.append({"step": step, "seconds": time.monotonic() - started, "loss": loss.item(), "lr": rate})
+            rows.append(
+                {
+                    "step": step,
+                    "seconds": time.monotonic() - started,
+                    "loss": loss.item(),
+                    "lr": rate,
+                }
+            )
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -157,7 +173,9 @@ def main() -> None:
     """Parse the command line, train, save, and print one JSON line with the outcome."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument("--minutes", type=float, default=6.0, help="training time, tokenizer not counted")
+    parser.add_argument(
+        "--minutes", type=float, default=6.0, help="training time, tokenizer not counted"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=Path, help="file for the JSON lines of the run")
     parser.add_argument("--tokenizer", type=Path, help="take the tokenizer of this checkpoint")
@@ -176,7 +194,9 @@ def main() -> None:
         "held_out_loss_nats": round(loss, 4),
         "held_out_perplexity": round(math.exp(loss), 2),
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "num_training_tokens_seen": (rows[-1]["step"] if rows else 0) * BATCH_SIZE * SEQUENCE_LENGTH,
+        "num_training_tokens_seen": (rows[-1]["step"] if rows else 0)
+        * BATCH_SIZE
+        * SEQUENCE_LENGTH,
         "num_corpus_tokens": len(tokens_T),
         "minutes": args.minutes,
         "seed": args.seed,
@@ -187,7 +207,9 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
     if args.log is not None:
-        args.log.write_text("".join(json.dumps(r) + "\n" for r in [*rows, summary]), encoding="utf-8")
+        args.log.write_text(
+            "".join(json.dumps(r) + "\n" for r in [*rows, summary]), encoding="utf-8"
+        )
     print(json.dumps(summary))
 
 

@@ -1,1 +1,4 @@
-"""How real engines turn (seed, parameters, position, logits) into a token: versioned sampler profiles."""
+"""How real engines turn (seed, parameters, position, logits) into a token.
+
+Versioned sampler profiles.
+"""

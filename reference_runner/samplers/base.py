@@ -1,4 +1,6 @@
-"""What every sampler profile provides: facts about the engine, and its noise for one seeded request.
+"""What every sampler profile provides.
+
+Facts about the engine, and its noise for one seeded request.
 
 Legend: R rows in output order, V vocabulary columns.
 """
@@ -45,7 +47,10 @@ class KnownAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerProfile:
-    """One engine family's rule for drawing tokens: argmax over kept tokens of logit / T + Gumbel noise."""
+    """One engine family's rule for drawing tokens.
+
+    Argmax over kept tokens of logit / T + Gumbel noise.
+    """
 
     id: str
     summary: str

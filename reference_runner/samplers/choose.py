@@ -1,7 +1,8 @@
 """Which sampler profile applies to an engine, as far as it was named.
 
-Engine, version and device are claims. Where they leave two profiles open, both are returned and both are tried;
-where they name an engine that no profile here covers, nothing is returned: a guess would accuse honest providers.
+Engine, version and device are claims. Where they leave two profiles open, both are returned and
+both are tried; where they name an engine that no profile here covers, nothing is returned: a guess
+would accuse honest providers.
 """
 
 import re
@@ -30,7 +31,8 @@ def choose_profiles(
     if engine is None:
         return Choice(
             profile_ids=(),
-            explanation="neither claim, meta nor system_fingerprint names the engine; pass --profile, or record "
+            explanation="neither claim, meta nor system_fingerprint names the engine; pass "
+            "--profile, or record "
             "meta.engine, meta.engine_version and meta.device",
         )
     name = engine.strip().lower()
@@ -42,7 +44,8 @@ def choose_profiles(
         return _choose_transformers(is_cpu=is_cpu)
     return Choice(
         profile_ids=(),
-        explanation=f"no sampler profile covers the engine {engine!r}; see `inference-audit profiles`",
+        explanation=f"no sampler profile covers the engine {engine!r}; see `inference-audit "
+        "profiles`",
     )
 
 
@@ -51,11 +54,12 @@ def _choose_vllm(version: str | None, *, is_cpu: bool, device: str | None) -> Ch
     if parsed is None:
         return Choice(
             profile_ids=(),
-            explanation="vLLM draws tokens differently from release to release; record meta.engine_version",
+            explanation="vLLM draws tokens differently from release to release; record "
+            "meta.engine_version",
         )
     release = (int(parsed[1]), int(parsed[2]))
-    on_cpu = ("vllm-cpu-splitmix64",) if release == (0, 32) else ()
-    on_gpu = ("vllm-v2-murmur32",) if (0, 31) <= release <= (0, 33) else ()
+    on_cpu: tuple[str, ...] = ("vllm-cpu-splitmix64",) if release == (0, 32) else ()
+    on_gpu: tuple[str, ...] = ("vllm-v2-murmur32",) if (0, 31) <= release <= (0, 33) else ()
     if is_cpu:
         candidates = on_cpu
     elif device is not None:
@@ -74,7 +78,8 @@ def _choose_transformers(*, is_cpu: bool) -> Choice:
     if not is_cpu:
         return Choice(
             profile_ids=(),
-            explanation="transformers draws other noise on a GPU than on a CPU, and only the CPU is covered; "
+            explanation="transformers draws other noise on a GPU than on a CPU, and only the "
+            "CPU is covered; "
             "record meta.device if it was one",
         )
     return Choice(

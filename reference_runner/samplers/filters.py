@@ -1,10 +1,13 @@
-"""Top-k and top-p, as vLLM's PyTorch path and transformers apply them: k first, then p on the survivors.
+"""Top-k and top-p, as vLLM's PyTorch path and transformers apply them.
 
-Source: vLLM 0.32.0 `vllm/v1/sample/ops/topk_topp_sampler.py`; transformers 5.19.0 `generation/logits_process.py`.
-Both keep all tokens tied with the k-th, sum top-p in ascending order, and keep at least the most likely token.
+K first, then p on the survivors.
 
-A token close to a cut may fall on either side of it on another machine. How close is told as a distance: the
-change of a logit (over T) that would move the token across.
+Source: vLLM 0.32.0 `vllm/v1/sample/ops/topk_topp_sampler.py`; transformers 5.19.0
+`generation/logits_process.py`. Both keep all tokens tied with the k-th, sum top-p in ascending
+order, and keep at least the most likely token.
+
+A token close to a cut may fall on either side of it on another machine. How close is told as a
+distance: the change of a logit (over T) that would move the token across.
 
 Legend: R rows, V vocabulary.
 """
@@ -67,8 +70,9 @@ def cut_distances(scaled_RV: Tensor, *, top_k: int, top_p: float) -> CutDistance
 def _nucleus_distances(scaled_RV: Tensor, survivors_RV: Tensor, top_p: float) -> CutDistances:
     """Return the distances for top-p alone, by the nearer of two ways across the cut.
 
-    Either kept logits shift against dropped ones until the token's cumulative mass meets the cut (to first order
-    by the missing mass over p (1 - p)), or the token changes places with the nearest one on the other side.
+    Either kept logits shift against dropped ones until the token's cumulative mass meets the cut
+    (to first order by the missing mass over p (1 - p)), or the token changes places with the
+    nearest one on the other side.
     """
     # a token that top-k dropped would enter at the light end: its mass is its own alone
     own_mass_RV = (scaled_RV - survivors_RV.logsumexp(dim=-1, keepdim=True)).exp()
@@ -88,7 +92,7 @@ def _nucleus_distances(scaled_RV: Tensor, survivors_RV: Tensor, top_p: float) ->
 
 
 def ascending_mass(scaled_RV: Tensor) -> Tensor:
-    """Return each token's probability plus that of all less likely ones, in the tokens' own order, [R, V]."""
+    """Return each token's probability plus that of all less likely ones, shape [R, V]."""
     ascending_RV, order_RV = scaled_RV.sort(dim=-1, descending=False, stable=True)
     mass_RV = ascending_RV.softmax(dim=-1).cumsum(dim=-1)
     return torch.empty_like(mass_RV).scatter_(-1, order_RV, mass_RV)
@@ -99,7 +103,10 @@ def _kth_largest(scaled_RV: Tensor, top_k: int) -> Tensor:
 
 
 def _last_in_order(scaled_RV: Tensor) -> Tensor:
-    """Return the column that a stable ascending sort puts last, [R, 1]: the last of the most likely tokens."""
+    """Return the column that a stable ascending sort puts last, [R, 1].
+
+    The last of the most likely tokens.
+    """
     columns_V = torch.arange(scaled_RV.shape[-1], device=scaled_RV.device)
     best_R1 = scaled_RV.amax(dim=-1, keepdim=True)
     return torch.where(scaled_RV == best_R1, columns_V, -1).amax(dim=-1, keepdim=True)

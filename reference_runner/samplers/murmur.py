@@ -1,6 +1,7 @@
 """vLLM's GPU model runner V2, release 0.31 and newer: stateless MurmurHash3 Gumbel noise.
 
-The noise of a token depends on (seed, position, token id) alone, so batching and scheduling do not change it.
+The noise of a token depends on (seed, position, token id) alone, so batching and scheduling do not
+change it.
 Source: vLLM 0.33.0 `vllm/v1/worker/gpu/sample/gumbel.py`, read, not run: no GPU engine was at hand.
 
 Legend: R rows, V vocabulary.
@@ -25,7 +26,7 @@ _LENGTH_BYTES = 16
 
 
 def murmur3_x86_32(seed: int, position: int, columns: UInt32Array) -> UInt32Array:
-    """Return MurmurHash3 x86-32 of the words (seed low, seed high, position low, column), one per column."""
+    """Return MurmurHash3 x86-32 of (seed low, seed high, position low, column) per column."""
     state = 0
     for word in (seed & _MASK_32, (seed >> 32) & _MASK_32, position & _MASK_32):
         state = _mix_state(state ^ _scramble(word))
@@ -57,7 +58,7 @@ def _finalise(words: UInt32Array) -> UInt32Array:
 
 
 def gumbel_from_hash(hashes: UInt32Array) -> Float64Array:
-    """Return -ln(-ln(1 - u)) with u = (hash + 1/2) / 2^32, rounded once to float32 as the engine does."""
+    """Return -ln(-ln(1 - u)), u = (hash + 1/2) / 2^32 rounded to float32 as the engine does."""
     uniform = ((hashes.astype(np.float64) + 0.5) * 2.0**-32).astype(np.float32).astype(np.float64)
     # float32 rounds the largest hashes to u = 1; the engine keeps its logarithm finite at 2^-24
     return -np.log(-np.log1p(-np.minimum(uniform, 1.0 - 2.0**-24)))

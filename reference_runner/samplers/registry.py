@@ -1,7 +1,7 @@
 """The sampler profiles that this build knows, and their self-test.
 
-A profile is used only after its known answers were reproduced on this machine: a torch or numpy that draws other
-noise must be an error at start, never a wave of false accusations.
+A profile is used only after its known answers were reproduced on this machine: a torch or numpy
+that draws other noise must be an error at start, never a wave of false accusations.
 """
 
 from functools import cache
@@ -31,7 +31,8 @@ PROFILES: dict[str, SamplerProfile] = {
 def get_profile(profile_id: str) -> SamplerProfile:
     """Return a profile whose known answers hold here.
 
-    Raises: UnsupportedProfile for an unknown id, or where this machine does not reproduce the known answers.
+    Raises: UnsupportedProfile for an unknown id, or where this machine does not reproduce the known
+    answers.
     """
     profile = PROFILES.get(profile_id)
     if profile is None:
@@ -51,8 +52,10 @@ def _check_known_answer(profile: SamplerProfile, answer: KnownAnswer) -> None:
     error = float(np.max(np.abs(found - np.asarray(answer.gumbel))))
     if not error <= answer.tolerance:
         raise UnsupportedProfile(
-            f"profile {profile.id} failed its self-test here: seed {answer.request.seed}, row {answer.row} is off "
-            f"by {error:.3g} (allowed {answer.tolerance:.1g}). This build of torch or numpy draws other noise; "
+            f"profile {profile.id} failed its self-test here: seed {answer.request.seed}, row "
+            f"{answer.row} is off "
+            f"by {error:.3g} (allowed {answer.tolerance:.1g}). This build of torch or numpy "
+            "draws other noise; "
             "install the versions of constraints.txt"
         )
 

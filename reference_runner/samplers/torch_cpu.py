@@ -1,9 +1,12 @@
-"""transformers `generate` on CPU: an exponential race on torch's own CPU generator (`torch.multinomial`, n = 1).
+"""transformers `generate` on CPU.
 
-argmax(p / q) with q = Exp(1) equals argmax(ln p + G) with G = -ln q. One vocabulary-wide draw per output token,
-from a generator seeded right before the call. Only valid for a torch whose CPU `exponential_` is the mt19937
-path (1.13 and older, 2.7 and newer), which the known answers check at start.
-Source: PyTorch 2.13.0 `aten/src/ATen/native/Distributions.cpp`; transformers 5.19.0 `generation/utils.py`.
+An exponential race on torch's own CPU generator (`torch.multinomial`, n = 1).
+
+argmax(p / q) with q = Exp(1) equals argmax(ln p + G) with G = -ln q. One vocabulary-wide draw per
+output token, from a generator seeded right before the call. Only valid for a torch whose CPU
+`exponential_` is the mt19937 path (1.13 and older, 2.7 and newer), which the known answers check at
+start. Source: PyTorch 2.13.0 `aten/src/ATen/native/Distributions.cpp`; transformers 5.19.0
+`generation/utils.py`.
 
 Legend: R rows, V vocabulary.
 """
@@ -36,7 +39,8 @@ class TorchCpuStream:
     generator: "torch.Generator" = field(init=False)
 
     def __post_init__(self) -> None:
-        # here and below: torch takes seconds to import, and profiles are also listed and chosen without it
+        # here and below: torch takes seconds to import, and profiles are also listed and chosen
+        # without it
         import torch
 
         self.generator = torch.Generator(device="cpu").manual_seed(self.request.seed)
@@ -46,7 +50,8 @@ class TorchCpuStream:
         import torch
 
         exponential_RV = torch.empty(num_rows, self.request.vocab_size)
-        # one call per row, as the engine makes: the draw is serial, so the values do not depend on it
+        # one call per row, as the engine makes: the draw is serial, so the values do not depend on
+        # it
         for row_V in exponential_RV:
             row_V.exponential_(generator=self.generator)
         gumbel_RV: Float64Array = -np.log(exponential_RV.numpy().astype(np.float64))
@@ -86,8 +91,10 @@ def _answer(row: int, exponentials: tuple[float, ...]) -> KnownAnswer:
 
 TORCH_CPU_EXPONENTIAL = SamplerProfile(
     id="torch-cpu-exponential",
-    summary="Exponential race p / q on torch's CPU generator, one draw of the whole vocabulary per token",
-    engines="transformers generate on CPU, batch 1 (torch 2.7 and newer), run and compared token by token",
+    summary="Exponential race p / q on torch's CPU generator, one draw of the whole vocabulary "
+    "per token",
+    engines="transformers generate on CPU, batch 1 (torch 2.7 and newer), run and compared "
+    "token by token",
     open_stream=TorchCpuStream,
     known_answers=(_answer(0, _E_OF_SEED_1234_ROW_0), _answer(1, _E_OF_SEED_1234_ROW_1)),
 )

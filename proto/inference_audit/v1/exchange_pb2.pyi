@@ -185,6 +185,7 @@ class SamplingParameters(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    STATED_NEUTRAL_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
     """Temperature, from 0 to 100."""
     top_k: _builtins.int
@@ -199,6 +200,10 @@ class SamplingParameters(_message.Message):
     def unsupported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of other stated parameters that change the sampling."""
 
+    @_builtins.property
+    def stated_neutral(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of such parameters that the request states at a value without effect."""
+
     def __init__(
         self,
         *,
@@ -208,10 +213,11 @@ class SamplingParameters(_message.Message):
         seed: _builtins.int | None = ...,
         max_tokens: _builtins.int | None = ...,
         unsupported: _abc.Iterable[_builtins.str] | None = ...,
+        stated_neutral: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "max_tokens", b"max_tokens", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "max_tokens", b"max_tokens", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "unsupported", b"unsupported"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "max_tokens", b"max_tokens", "seed", b"seed", "stated_neutral", b"stated_neutral", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "unsupported", b"unsupported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
