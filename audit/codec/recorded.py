@@ -1,7 +1,7 @@
 """From one recorded JSON object to an `AuditRequest`.
 
-Knows the traffic line (`request`, `response`, `meta`, `claim`) and DiFR's sample; reads no files and
-checks no limits.
+Knows the traffic line (`request`, `response`, `meta`, `claim`) and DiFR's sample; reads no
+files and checks no limits.
 """
 
 from typing import Any

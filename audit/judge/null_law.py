@@ -68,7 +68,7 @@ class NullLaw:
         self.threshold = lru_cache(maxsize=4096)(self._threshold)
 
     def _threshold(self, num_tokens: int) -> float:
-        """Return the mean deviation, in logits, that honest answers of this length rarely exceed."""
+        """Return the mean deviation, in logits, that honest answers so long rarely exceed."""
         length = min(num_tokens, self._longest_usable(num_tokens))
         bound = upper_tolerance_bound(
             self.windows(length), rate=self._rate, confidence=self._confidence
