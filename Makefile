@@ -1,0 +1,76 @@
+# Every target sets up what it needs; `make demo` and `make test` are all a fresh machine has to run.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+BUF := $(VENV)/buf/node_modules/.bin/buf
+BUF_VERSION := 1.75.0
+ENGINE_VENV ?= $(VENV)-engine
+
+.PHONY: setup demo test check fmt proto proto-lint golden calibration bench study engines record clean
+
+setup: $(VENV)/.installed
+
+# torch first and pinned: an unpinned torch may bring gigabytes of CUDA libraries with it
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/inference-audit demo
+
+test: setup
+	$(BIN)/python -m pytest $(T)
+
+check: setup proto-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python -m pytest tests/unit/test_house.py
+
+fmt: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: setup
+	$(BIN)/python scripts/generate_protos.py
+
+# buf comes from npm; a machine without npm says so and goes on
+proto-lint:
+	@if command -v npm >/dev/null; then \
+		test -x $(BUF) || npm install --silent --no-save --prefix $(VENV)/buf @bufbuild/buf@$(BUF_VERSION) >/dev/null; \
+		$(BUF) lint && echo "buf lint: clean"; \
+	else echo "buf lint: skipped, no npm on this machine"; fi
+
+golden: setup
+	$(BIN)/python -m tests.golden.regenerate
+
+calibration: setup
+	$(BIN)/inference-audit calibrate --model examples/model --out examples/calibration/example.json \
+		$(addprefix --traffic ,$(wildcard examples/traffic/*calibration*.jsonl))
+
+bench: setup
+	$(BIN)/python benchmarks/check_throughput.py
+	$(BIN)/python benchmarks/memory.py
+
+study: setup
+	$(BIN)/python benchmarks/detection.py
+
+# a real vLLM beside the project (its own environment, 2.5 GB), and the tests that need it
+engines: setup $(ENGINE_VENV)/.installed
+	INFERENCE_AUDIT_ENGINE_PYTHON=$(abspath $(ENGINE_VENV))/bin/python $(BIN)/python -m pytest -m engines tests/engines
+
+# records examples/traffic anew from the real engines; an hour on two cores
+record: setup $(ENGINE_VENV)/.installed
+	$(BIN)/python examples/recording/record.py --engine-python $(ENGINE_VENV)/bin/python \
+		--model examples/model --out examples/traffic
+
+$(ENGINE_VENV)/.installed: examples/recording/install_engine.sh
+	bash examples/recording/install_engine.sh $(ENGINE_VENV)
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(ENGINE_VENV) var build *.egg-info
