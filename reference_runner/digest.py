@@ -1,8 +1,8 @@
 """The digest that names a checkpoint: the OpenSSF model-signing root of its folder.
 
 Every file is hashed with SHA-256; the root is the SHA-256 of those digests, joined in the order of
-the files' relative names. A verdict thereby names the very bytes that a publisher may have signed
-with `model-signing`.
+the files' relative names, compared part by part (`a/b` comes before `a-b`). A verdict thereby names
+the very bytes that a publisher may have signed with `model-signing`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def checkpoint_digest(folder: Path) -> str:
     Source: OpenSSF model-signing 1.1.1, predicate `https://model_signing/signature/v1.0`.
     """
     try:
-        names = sorted(_file_names(folder))
+        names = sorted(_file_names(folder), key=lambda name: name.split("/"))
         root = hashlib.sha256()
         for name in names:
             root.update(_file_digest(folder / name))

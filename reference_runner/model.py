@@ -12,8 +12,10 @@ import inspect
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -23,6 +25,20 @@ from reference_runner.digest import checkpoint_digest
 from reference_runner.errors import CheckpointError
 from reference_runner.precision import CHECKPOINT_PRECISION, normal_precision
 from reference_runner.records import ReferenceInfo
+
+
+#: What transformers raises for a config.json or weights that make no model; it maps them nowhere.
+_LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
 class ReferenceModel:
@@ -60,20 +76,30 @@ def load_model(folder: Path, precision: str, *, num_threads: int) -> ReferenceMo
     precision = normal_precision(precision)
     dtype = precision if precision == CHECKPOINT_PRECISION else getattr(torch, precision)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        # transformers' own types know only the form without loading info
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             attn_implementation="sdpa",
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except _LOAD_ERRORS as error:
         raise CheckpointError(
             f"cannot load {folder} as a causal language model: {_first_line(error)}. It must "
             "hold config.json and "
             "safetensors weights of an architecture that this transformers version knows"
         ) from error
+    model: PreTrainedModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:
+        # transformers would fill them with random numbers, and every honest answer would look false
+        raise CheckpointError(
+            f"the weights in {folder} lack {len(missing)} tensors, {missing[0]} among them; "
+            "download the checkpoint again"
+        )
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         raise CheckpointError(
             f"{type(model).__name__} cannot score chosen rows only; use a decoder-only text model"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reference_runner.errors import BadSequence
+from reference_runner.errors import BadSequence, CheckpointError
 from reference_runner.model import ReferenceModel, load_model
 from reference_runner.records import (
     Evidence,
@@ -164,5 +164,8 @@ def _read_defaults(folder: Path) -> dict[str, float]:
     path = folder / "generation_config.json"
     if not path.exists():
         return {}
-    config = json.loads(path.read_text(encoding="utf-8"))
-    return {k: float(config[k]) for k in GENERATION_DEFAULT_KEYS if config.get(k) is not None}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {k: float(config[k]) for k in GENERATION_DEFAULT_KEYS if config.get(k) is not None}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error

@@ -57,6 +57,7 @@ def load_tokenizer(folder: Path) -> CheckpointTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:
+        # the tokenizers library raises a bare Exception for a file that it cannot use
         raise CheckpointError(f"cannot load the tokenizer of {folder}: {error}") from error
     return CheckpointTokenizer(tokenizer)

@@ -16,7 +16,14 @@ import typer
 from audit.cli import options
 from audit.cli.check import progress
 from audit.cli.exits import ExitCode
-from audit.cli.lines import add_verdict_row, print_line, stdout, verdict_line, verdict_table
+from audit.cli.lines import (
+    add_verdict_row,
+    claim_text,
+    print_line,
+    stdout,
+    verdict_line,
+    verdict_table,
+)
 from audit.cli.service import await_verdict
 from audit.client.client import AuditClient
 from audit.codec.traffic import read_traffic
@@ -34,9 +41,9 @@ class Recording:
     """One file of the bundled traffic, and what was really run for it."""
 
     path: Path
-    claim: str
-    really_run: str
-    expected: str
+    label: str
+    """What was really run, in a few words."""
+    expected: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,7 @@ class Audited:
 
     recording: Recording
     name: str
+    request: AuditRequest
     audit: AuditView
     signed: SignedVerdict
 
@@ -85,7 +93,7 @@ def demo(
         for index, item in enumerate(audited):
             line = verdict_line(index, item.audit.request_id, item.signed.verdict)
             print_line(
-                line | {"file": item.recording.path.name, "really_run": item.recording.really_run}
+                line | {"file": item.recording.path.name, "really_run": item.recording.label}
             )
     else:
         _show(audited, num_verified, folder, replay)
@@ -108,9 +116,8 @@ def read_manifest(folder: Path) -> Iterator[Recording]:
         if "calibration" not in entry["file"]:
             yield Recording(
                 path=folder / entry["file"],
-                claim=entry["claim"],
-                really_run=entry["really_run"],
-                expected=entry["expected"],
+                label=entry["label"],
+                expected=Outcome(entry["expected"]),
             )
 
 
@@ -120,17 +127,19 @@ def _audit_all(
     with progress() as bar:
         task = bar.add_task("auditing", total=len(recordings) * per_file)
         for recording in recordings:
-            requests = [
-                (line.source.rpartition("/")[2], line.request)
-                for line in islice(read_traffic([recording.path]), per_file)
-            ]
-            submitted = [(name, client.submit(_required(r))) for name, r in requests]
-            for name, audit in submitted:
+            lines = islice(read_traffic([recording.path]), per_file)
+            requests = [_required(line.request) for line in lines]
+            # all first, then the verdicts: the queue keeps the worker busy
+            submitted = [(request, client.submit(request)) for request in requests]
+            for number, (request, audit) in enumerate(submitted, start=1):
+                name = f"{recording.path.stem} {number}"
                 done = await_verdict(client, audit)
                 bar.update(task, advance=1, description=f"auditing {name}")
                 if done.signed is None:
                     raise ConfigurationError(f"audit {done.audit_id} ended without a verdict")
-                yield Audited(recording=recording, name=name, audit=done, signed=done.signed)
+                yield Audited(
+                    recording=recording, name=name, request=request, audit=done, signed=done.signed
+                )
 
 
 def _required(request: AuditRequest | None) -> AuditRequest:
@@ -151,32 +160,31 @@ def _verify_all(audited: list[Audited], folder: Path) -> int:
     return len(audited)
 
 
-def _show(audited: list[Audited], num_verified: int, folder: Path, replay: ReplaySettings) -> None:
-    console = stdout()
-    table = verdict_table("claim", "what was really run")
-    for item in audited:
-        recording = item.recording
-        add_verdict_row(
-            table, item.name, item.signed.verdict, recording.claim, recording.really_run
-        )
-    console.print(table)
-    console.print("\nmargin: mean clipped margin in thousandths of a logit; 0 is full agreement")
+def _findings(audited: list[Audited]) -> Iterator[str]:
+    """Yield what the table shows, misses included."""
+    yield "\nmargin: mean clipped margin in thousandths of a logit; 0 is full agreement"
     passed = next((a for a in audited if a.signed.verdict.outcome is Outcome.PASS), None)
     if passed is not None and passed.signed.verdict.sensitivity is not None:
-        console.print(f"a PASS says what it could not see. {passed.name}:")
-        console.print(f"  {passed.signed.verdict.sensitivity.statement}", highlight=False)
-    accused = [a for a in audited if a.recording.expected == "PASS"]
-    missed = [
-        a
-        for a in audited
-        if a.recording.expected == "FAIL" and a.signed.verdict.outcome is Outcome.PASS
-    ]
-    num_accused = sum(a.signed.verdict.outcome is Outcome.FAIL for a in accused)
-    console.print(
-        f"{num_accused} of {len(accused)} honest exchanges failed; "
-        f"{len(missed)} of {len(audited) - len(accused)} cheating ones passed",
-        highlight=False,
+        yield f"a PASS says what it could not see; {passed.name}:"
+        yield f"  {passed.signed.verdict.sensitivity.statement}"
+    cheats = [a for a in audited if a.recording.expected is Outcome.FAIL]
+    num_accused = sum(a.signed.verdict.outcome is Outcome.FAIL for a in audited if a not in cheats)
+    missed = [a.name for a in cheats if a.signed.verdict.outcome is not Outcome.FAIL]
+    yield f"{num_accused} of {len(audited) - len(cheats)} honest exchanges were failed"
+    yield f"{len(cheats) - len(missed)} of {len(cheats)} cheating ones were found" + (
+        f"; not found: {', '.join(missed)}" if missed else ""
     )
+
+
+def _show(audited: list[Audited], num_verified: int, folder: Path, replay: ReplaySettings) -> None:
+    console = stdout()
+    table = verdict_table("claim", "really run")
+    for item in audited:
+        claim = claim_text(item.request)
+        add_verdict_row(table, item.name, item.signed.verdict, claim, item.recording.label)
+    console.print(table)
+    for text in _findings(audited):
+        console.print(text, highlight=False)
     console.print(f"{num_verified} signatures verified offline\n", highlight=False)
     sample = folder / "verdicts" / f"{audited[0].audit.audit_id}.json"
     model, calibration = replay.models[0].folder, replay.calibration

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from audit.records import Outcome, Verdict
+from audit.records import AuditRequest, Outcome, Verdict
 from reference_runner.records import Evidence
 
 _STYLES = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "yellow"}
@@ -62,6 +62,19 @@ def print_line(line: Line) -> None:
     # NaN or Infinity would not be JSON: better to crash here than to write what no parser reads
     sys.stdout.write(json.dumps(line, allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def claim_text(request: AuditRequest) -> str:
+    """Return what an exchange claims, in a few words: engine, precision, sampling."""
+    provider, sampling = request.exchange.provider, request.exchange.sampling
+    words = [provider.engine or "unknown engine", request.claim.precision or "precision not stated"]
+    if sampling.temperature is not None:
+        words.append(f"T={sampling.temperature:g}")
+    if sampling.top_k is not None and sampling.top_k > 0:
+        words.append(f"top-k {sampling.top_k}")
+    if sampling.top_p is not None and sampling.top_p < 1.0:
+        words.append(f"top-p {sampling.top_p:g}")
+    return " ".join(words)
 
 
 def verdict_table(*extra_columns: str) -> Table:
