@@ -26,7 +26,6 @@ from reference_runner.errors import CheckpointError
 from reference_runner.precision import CHECKPOINT_PRECISION, normal_precision
 from reference_runner.records import ReferenceInfo
 
-
 #: What transformers raises for a config.json or weights that make no model; it maps them nowhere.
 _LOAD_ERRORS = (
     OSError,

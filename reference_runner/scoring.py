@@ -49,7 +49,8 @@ def score_rows(
         noised_RV = scaled_RV.double() + noise_RV
 
     rivals_RV = noised_RV if keep_RV is None else noised_RV.masked_fill(~keep_RV, -torch.inf)
-    best_R, best_token_R = _first_maximum(rivals_RV)
+    # max returns the first of equal columns, so the lowest token id wins the ties of bf16 logits
+    best_R, best_token_R = rivals_RV.max(dim=-1)
     second_R = rivals_RV.scatter(-1, best_token_R[:, None], -torch.inf).amax(dim=-1)
     matched_R = best_token_R == claimed_R
 
@@ -97,14 +98,3 @@ def _finite_logits(values_R: Tensor) -> Tensor:
 def _pick(values_RV: Tensor, token_R: Tensor) -> Tensor:
     return values_RV.gather(-1, token_R[:, None]).squeeze(-1)
 
-
-def _first_maximum(values_RV: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (maximum, its lowest column).
-
-    Bf16 logits tie often, and torch's argmax promises no order.
-    """
-    best_R = values_RV.amax(dim=-1)
-    columns_V = torch.arange(values_RV.shape[-1], device=values_RV.device)
-    no_column = values_RV.shape[-1]
-    tied_RV = torch.where(values_RV == best_R[:, None], columns_V, no_column)
-    return best_R, tied_RV.amin(dim=-1)

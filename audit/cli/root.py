@@ -2,8 +2,8 @@
 
 import sys
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from audit.cli import calibrate, check, demo, profiles, service, verify
 from audit.cli.exits import ExitCode, exit_code_of
@@ -37,13 +37,10 @@ def run(arguments: list[str] | None = None) -> int:
     except AuditError as error:
         _tell(f"{type(error).__name__}: {error}")
         return exit_code_of(error)
-    except click.exceptions.NoArgsIsHelpError as error:
-        _tell(error.format_message())
+    except TyperException as error:
+        _tell(f"{error.format_message()} (see --help)".strip())
         return ExitCode.USAGE
-    except click.ClickException as error:
-        _tell(f"{error.format_message()} (see --help)")
-        return ExitCode.USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _tell("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:

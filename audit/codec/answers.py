@@ -17,6 +17,9 @@ from audit.records import Output, Usage
 #: vLLM writes this instead of the token's text under `return_tokens_as_token_ids`.
 _TOKEN_ID_TEXT = re.compile(r"token_id:(\d{1,10})\Z")
 
+#: Members of a chat message that were drawn token by token like its content.
+OTHER_TOKENS = ("reasoning_content", "reasoning", "tool_calls", "function_call", "refusal")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -54,6 +57,11 @@ def read_answer(response: Json) -> Answer:
     if not texts:
         raise InvalidRequest.of(
             "response.choices", "holds no answer; record the whole response body"
+        )
+    if not ids and any(_has_other_tokens(body) for body in bodies):
+        raise InvalidRequest.of(
+            "response.choices[0].message",
+            "holds reasoning or tool calls beside its text; record token ids",
         )
     return Answer(
         output=Output(
@@ -100,6 +108,13 @@ def _text(choice: Json) -> str:
         return plain
     message = get_object(choice, "message", path) or get_object(choice, "delta", path) or {}
     return get_text(message, "content", path) or ""
+
+
+def _has_other_tokens(body: Json) -> bool:
+    """Return whether the model drew tokens that are not part of the visible text."""
+    choice = _choice(body) or {}
+    parts = (choice.get("message"), choice.get("delta"))
+    return any(part.get(name) for part in parts if isinstance(part, dict) for name in OTHER_TOKENS)
 
 
 def _output_ids(choice: Json, body: Json) -> tuple[int, ...] | None:

@@ -105,7 +105,7 @@ class DivergenceJudge:
             f"the answer lies {mean:.3g} logits a token from what the claimed model would have "
             "drawn; honest answers "
             f"of {evidence.num_tokens} tokens stay below {threshold:.3g} in all but "
-            f"{calibration.false_alarm_rate:.0%} of cases"
+            f"{100 * calibration.false_alarm_rate:g} % of cases"
         )
         return replace(
             verdict, outcome=Outcome.FAIL, reasons=(Reason.TOKEN_DIVERGENCE,), details=(detail,)

@@ -24,10 +24,11 @@ def choose_profiles(
     *, engine: str | None, version: str | None, device: str | None, system_fingerprint: str | None
 ) -> Choice:
     """Return the candidate profiles for the named engine; the order does not matter."""
-    if engine is None and system_fingerprint is not None:
-        found = _FINGERPRINT.match(system_fingerprint)
-        if found is not None:
-            engine, version = "vllm", found[1]
+    found = _FINGERPRINT.match(system_fingerprint) if system_fingerprint is not None else None
+    if found is not None and engine is None:
+        engine, version = "vllm", found[1]
+    elif found is not None and version is None and engine is not None and "vllm" in engine.lower():
+        version = found[1]
     if engine is None:
         return Choice(
             profile_ids=(),
@@ -62,7 +63,7 @@ def _choose_vllm(version: str | None, *, is_cpu: bool, device: str | None) -> Ch
     on_gpu: tuple[str, ...] = ("vllm-v2-murmur32",) if (0, 31) <= release <= (0, 33) else ()
     if is_cpu:
         candidates = on_cpu
-    elif device is not None:
+    elif device:
         candidates = on_gpu
     else:
         candidates = on_gpu + on_cpu

@@ -37,7 +37,7 @@ def kept_mask(scaled_RV: Tensor, *, top_k: int, top_p: float) -> Tensor | None:
         keep_RV = scaled_RV >= _kth_largest(scaled_RV, top_k)
     if top_p < 1.0:
         survivors_RV = scaled_RV if keep_RV is None else scaled_RV.masked_fill(~keep_RV, -torch.inf)
-        mass_RV = ascending_mass(survivors_RV)
+        mass_RV = ascending_mass(survivors_RV, _max_kept(keep_RV))
         dropped_RV = mass_RV <= 1.0 - top_p
         dropped_RV |= survivors_RV == -torch.inf
         dropped_RV.scatter_(-1, _last_in_order(survivors_RV), False)
@@ -77,7 +77,8 @@ def _nucleus_distances(scaled_RV: Tensor, survivors_RV: Tensor, top_p: float) ->
     # a token that top-k dropped would enter at the light end: its mass is its own alone
     own_mass_RV = (scaled_RV - survivors_RV.logsumexp(dim=-1, keepdim=True)).exp()
     inside_RV = survivors_RV > -torch.inf
-    mass_RV = torch.where(inside_RV, ascending_mass(survivors_RV), own_mass_RV)
+    mass_RV = ascending_mass(survivors_RV, _max_kept(inside_RV))
+    mass_RV = torch.where(inside_RV, mass_RV, own_mass_RV)
     slack_RV = mass_RV - (1.0 - top_p)
     shift_RV = slack_RV.abs() / (top_p * (1.0 - top_p))
     keep_RV = inside_RV & (slack_RV > 0.0)
@@ -91,11 +92,23 @@ def _nucleus_distances(scaled_RV: Tensor, survivors_RV: Tensor, top_p: float) ->
     )
 
 
-def ascending_mass(scaled_RV: Tensor) -> Tensor:
-    """Return each token's probability plus that of all less likely ones, shape [R, V]."""
+def ascending_mass(scaled_RV: Tensor, num_kept: int | None = None) -> Tensor:
+    """Return each token's probability plus that of all less likely ones, shape [R, V].
+
+    No row has more than `num_kept` finite logits (None: any number); the fewer, the less is sorted.
+    """
+    if num_kept is not None:
+        # in column order, so that equal logits keep the order of a sort of the whole row
+        columns_RK = torch.topk(scaled_RV, num_kept, dim=-1).indices.sort(dim=-1).values
+        mass_RK = ascending_mass(scaled_RV.gather(-1, columns_RK))
+        return torch.zeros_like(scaled_RV).scatter_(-1, columns_RK, mass_RK)
     ascending_RV, order_RV = scaled_RV.sort(dim=-1, descending=False, stable=True)
     mass_RV = ascending_RV.softmax(dim=-1).cumsum(dim=-1)
     return torch.empty_like(mass_RV).scatter_(-1, order_RV, mass_RV)
+
+
+def _max_kept(keep_RV: Tensor | None) -> int | None:
+    return None if keep_RV is None else int(keep_RV.sum(dim=-1).max())
 
 
 def _kth_largest(scaled_RV: Tensor, top_k: int) -> Tensor:
