@@ -35,13 +35,11 @@ def plan_replay(request: AuditRequest, reference: Reference, profile: str | None
         )
     profile_ids, notes = _choose(request, profile)
     _check_server_defaults(exchange, reference)
-    sampling, assumed = _resolve_sampling(exchange, reference, profile_ids)
+    sampling, default_notes, assumed = _resolve_sampling(exchange, reference, profile_ids)
     _check_sampling(sampling, profile_ids)
     prompt_ids, prompt_notes = _prompt_ids(exchange, reference)
     output_ids, inferred = _output_ids(exchange, reference)
-    notes += prompt_notes
-    if assumed:
-        notes += (f"assumed the server's defaults for {', '.join(assumed)}",)
+    notes += default_notes + prompt_notes
     if inferred:
         notes += ("output token ids were inferred from the text with the checkpoint's tokenizer",)
     return ReplayPlan(
@@ -97,13 +95,14 @@ def _check_server_defaults(exchange: Exchange, reference: Reference) -> None:
 
 def _resolve_sampling(
     exchange: Exchange, reference: Reference, profile_ids: tuple[str, ...]
-) -> tuple[Sampling, tuple[str, ...]]:
-    """Return complete parameters, and the names of those that the request left to the server."""
+) -> tuple[Sampling, tuple[str, ...], tuple[str, ...]]:
+    """Return complete parameters, a note on defaults, and those that rest on an uncertain one."""
     stated = exchange.sampling
     is_transformers = "torch-cpu-exponential" in profile_ids
     defaults = TRANSFORMERS_DEFAULTS if is_transformers else NEUTRAL_DEFAULTS
     defaults = defaults | reference.generation_defaults
-    assumed = [n for n in ("temperature", "top_k", "top_p") if getattr(stated, n) is None]
+    if profile_ids == ("greedy",):
+        defaults["temperature"] = 0.0
     temperature = defaults["temperature"] if stated.temperature is None else stated.temperature
     if not is_transformers and 1e-5 <= temperature < VLLM_MIN_TEMPERATURE:
         temperature = VLLM_MIN_TEMPERATURE
@@ -115,7 +114,14 @@ def _resolve_sampling(
         seed=None if stated.seed == -1 and not is_transformers else stated.seed,
     )
     # at temperature 0 the filters cannot change the token
-    return sampling, tuple(n for n in assumed if n == "temperature" or not sampling.is_greedy)
+    names = ("temperature",) if sampling.is_greedy else ("temperature", "top_k", "top_p")
+    taken = [name for name in names if getattr(stated, name) is None]
+    notes = tuple(
+        f"{n} was not stated: the server's default {defaults[n]:g} applies" for n in taken
+    )
+    # a server may be told to ignore the checkpoint's or library's defaults, not the neutral ones
+    uncertain = tuple(name for name in taken if defaults[name] != NEUTRAL_DEFAULTS[name])
+    return sampling, notes, () if profile_ids == ("greedy",) else uncertain
 
 
 def _check_sampling(sampling: Sampling, profile_ids: tuple[str, ...]) -> None:

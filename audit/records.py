@@ -176,7 +176,7 @@ class ReplayPlan:
     Such an exchange is judged against its own kind.
     """
     assumed_parameters: tuple[str, ...]
-    """Sampling parameters that the request left to the server; a FAIL must not rest on them."""
+    """Parameters that rest on a default the server may not have; a FAIL must not rest on them."""
     notes: tuple[str, ...]
 
 

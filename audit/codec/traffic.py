@@ -22,8 +22,18 @@ from audit.records import AuditRequest
 #: below it.
 MAX_LINE_BYTES = 64 << 20
 
-#: Settings of a DiFR run that hold for each of its samples.
-DIFR_SHARED_KEYS = ("temperature", "top_k", "top_p", "seed", "model")
+#: Settings of a DiFR run that hold for each of its samples, and our names for them.
+DIFR_SETTINGS = {
+    "temperature": "temperature",
+    "sampling_temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "sampling_top_p": "top_p",
+    "seed": "seed",
+    "sampling_seed": "seed",
+    "model": "model",
+    "trusted_model_name": "model",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +109,7 @@ def _read_difr_file(path: Path) -> list[str] | None:
         return None
     config = document.get("config")
     stated = config if isinstance(config, dict) else {}
-    shared = {k: stated[k] for k in DIFR_SHARED_KEYS if k in stated}
+    shared = {ours: stated[theirs] for theirs, ours in DIFR_SETTINGS.items() if theirs in stated}
     return [json.dumps(shared | s if isinstance(s, dict) else s) for s in document["samples"]]
 
 

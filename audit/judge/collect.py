@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from audit.errors import CalibrationError, CannotJudge
+from audit.errors import CalibrationError
 from audit.judge.calibration import Calibration, StratumKey, seal_calibration, stratum_key
 from audit.judge.deviation import MARGIN_CLIP_LOGITS, clipped_deviation_R
 from audit.judge.null_law import MIN_WINDOWS, ExchangeDeviations
-from audit.records import Measurement, Reason
+from audit.records import Measurement
 
 #: Honest traffic on a matching sampler agrees on nearly every token; below this share the
 #: recording, the profile or the checkpoint is wrong, and calibrating on it would let cheats pass.
@@ -42,15 +42,8 @@ class CalibrationCollector:
         self._model_digest: str | None = None
 
     def add(self, measured: Measurement) -> None:
-        """Count one honest exchange, under the candidate profile that explains it best.
-
-        Raises: CannotJudge where it leaves sampling parameters to the server.
-        """
+        """Count one honest exchange, under the candidate profile that explains it best."""
         plan, info = measured.plan, measured.info
-        if plan.assumed_parameters:
-            raise CannotJudge(
-                Reason.PARAMETER_MISSING, "honest traffic must state its sampling parameters"
-            )
         evidence = max(measured.evidences, key=lambda e: e.num_matches)
         self._model_digest = info.model_digest
         key = stratum_key(plan, evidence.profile_id, info.precision)
@@ -83,6 +76,11 @@ class CalibrationCollector:
                 warnings.append(
                     f"{key}: {len(stratum.exchanges)} exchanges are too few, {MIN_WINDOWS} are "
                     "needed; left out"
+                )
+            elif share < MIN_HONEST_MATCH_SHARE and key.ids_inferred:
+                warnings.append(
+                    f"{key}: the reference agrees on {share:.1%} of the tokens only, as other "
+                    "tokens may spell the same text; left out"
                 )
             elif share < MIN_HONEST_MATCH_SHARE:
                 raise CalibrationError(
