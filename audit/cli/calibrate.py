@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from audit.cli import options
-from audit.cli.check import progress, require_files, require_profile
+from audit.cli.common import progress, require_files, require_profile
 from audit.cli.exits import ExitCode
 from audit.cli.lines import print_line, stderr, stdout
 from audit.codec.traffic import TrafficLine, read_traffic

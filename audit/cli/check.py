@@ -1,17 +1,15 @@
 """`check`: audit recorded traffic here and now, without a server."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from audit.cli import options
+from audit.cli.common import MAX_TABLE_ROWS, progress, require_files, require_profile, summary
 from audit.cli.exits import exit_code_of_outcomes
 from audit.cli.lines import (
     add_verdict_row,
     print_line,
-    stderr,
     stdout,
     token_arrays,
     verdict_line,
@@ -19,13 +17,8 @@ from audit.cli.lines import (
 )
 from audit.codec.traffic import TrafficLine, read_traffic
 from audit.config import DEFAULT_NUM_THREADS, ReplaySettings, parse_model
-from audit.errors import ConfigurationError
 from audit.examine import Examiner, inconclusive
 from audit.records import Examination, Outcome, Reason
-from reference_runner.samplers.registry import PROFILES
-
-#: A table longer than this tells a person less than the summary below it.
-MAX_TABLE_ROWS = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -86,39 +79,3 @@ def examine_line(line: TrafficLine, examiner: Examiner) -> Examination:
     if line.request is None:
         return inconclusive(Reason.INVALID_EXCHANGE, f"{line.source}: {line.error}")
     return examiner(line.request)
-
-
-def summary(outcomes: list[Outcome]) -> str:
-    """Return the counts of all outcomes in a line."""
-    counts = ", ".join(f"{outcomes.count(outcome)} {outcome.value}" for outcome in Outcome)
-    more = len(outcomes) - MAX_TABLE_ROWS
-    return f"{len(outcomes)} exchanges: {counts}" + (
-        f" ({more} not listed above; --json lists all)" if more > 0 else ""
-    )
-
-
-def progress() -> Progress:
-    """Return a progress bar on stderr, which shows only where a person looks."""
-    console = stderr()
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def require_profile(profile: str | None) -> None:
-    """Pass a known profile or none. Raises: ConfigurationError."""
-    if profile is not None and profile not in PROFILES:
-        raise ConfigurationError(
-            f"no sampler profile is called {profile!r}; known are: {', '.join(sorted(PROFILES))}"
-        )
-
-
-def require_files(paths: list[Path]) -> None:
-    """Pass where every file exists. Raises: ConfigurationError before any slow work."""
-    for path in paths:
-        if not path.is_file():
-            raise ConfigurationError(f"there is no traffic file {path}")

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from audit.cli import options
-from audit.cli.check import progress
+from audit.cli.common import progress
 from audit.cli.exits import ExitCode
 from audit.cli.lines import (
     add_verdict_row,

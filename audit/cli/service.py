@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from audit.cli import options
-from audit.cli.check import progress, require_files, require_profile, summary
+from audit.cli.common import progress, require_files, require_profile, summary
 from audit.cli.exits import ExitCode, exit_code_of_outcomes
 from audit.cli.lines import (
     Line,
