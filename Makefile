@@ -39,7 +39,7 @@ proto: setup
 	$(BIN)/python scripts/generate_protos.py
 
 # buf comes from npm; a machine without npm says so and goes on
-proto-lint:
+proto-lint: setup
 	@if command -v npm >/dev/null; then \
 		test -x $(BUF) || npm install --silent --no-save --prefix $(VENV)/buf @bufbuild/buf@$(BUF_VERSION) >/dev/null; \
 		$(BUF) lint && echo "buf lint: clean"; \

@@ -97,4 +97,3 @@ def _finite_logits(values_R: Tensor) -> Tensor:
 
 def _pick(values_RV: Tensor, token_R: Tensor) -> Tensor:
     return values_RV.gather(-1, token_R[:, None]).squeeze(-1)
-

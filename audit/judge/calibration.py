@@ -14,6 +14,7 @@ from typing import Any
 
 import rfc8785
 
+from audit.codec.limits import MAX_TOKENS
 from audit.errors import CalibrationError, CannotJudge
 from audit.judge.deviation import MARGIN_CLIP_LOGITS
 from audit.judge.null_law import ExchangeDeviations
@@ -132,9 +133,9 @@ def seal_calibration(body: Mapping[str, Any]) -> Calibration:
 
     Raises: CalibrationError.
     """
-    digest = hashlib.sha256(rfc8785.dumps(dict(body))).hexdigest()
     try:
-        return Calibration(
+        digest = hashlib.sha256(rfc8785.dumps(dict(body))).hexdigest()
+        calibration = Calibration(
             calibration_id=f"sha256:{digest}",
             created_at=body["created_at"],
             model_digest=body["model_digest"],
@@ -143,6 +144,9 @@ def seal_calibration(body: Mapping[str, Any]) -> Calibration:
             confidence=float(body["confidence"]),
             strata=tuple(_stratum(s) for s in body["strata"]),
         )
+        if not (0.0 < calibration.false_alarm_rate < 1.0 and 0.0 < calibration.confidence < 1.0):
+            raise ValueError("false_alarm_rate and confidence must lie between 0 and 1")
+        return calibration
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CalibrationError(
             f"the calibration is malformed ({error!r}); make a new one with `inference-audit "
@@ -158,12 +162,23 @@ def _stratum(body: Mapping[str, Any]) -> Stratum:
             positions=tuple(int(p) for p in item["positions"]),
             deviations_logits=tuple(float(d) for d in item["deviations_logits"]),
         )
-        in_range = all(0 <= p < exchange.num_tokens for p in exchange.positions)
-        if not in_range or len(exchange.positions) != len(exchange.deviations_logits):
-            raise ValueError("positions and deviations do not fit together")
+        _check_exchange(exchange)
         exchanges.append(exchange)
     fields = {k: v for k, v in body.items() if k not in {"key", "exchanges"}}
-    return Stratum(key=StratumKey(**body["key"]), exchanges=tuple(exchanges), **fields)
+    stratum = Stratum(key=StratumKey(**body["key"]), exchanges=tuple(exchanges), **fields)
+    if not exchanges or not 0.0 <= stratum.temperature_min <= stratum.temperature_max:
+        raise ValueError("a stratum needs exchanges and the range of their temperatures")
+    return stratum
+
+
+def _check_exchange(exchange: ExchangeDeviations) -> None:
+    in_range = all(0 <= p < exchange.num_tokens for p in exchange.positions)
+    if not in_range or len(exchange.positions) != len(exchange.deviations_logits):
+        raise ValueError("positions and deviations do not fit together")
+    if not 1 <= exchange.num_tokens <= MAX_TOKENS:
+        raise ValueError(f"an exchange of {exchange.num_tokens} tokens")
+    if not all(0.0 <= d <= MARGIN_CLIP_LOGITS for d in exchange.deviations_logits):
+        raise ValueError("a deviation lies outside 0 and the clip")
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
@@ -184,7 +199,7 @@ def load_calibration(path: Path) -> Calibration:
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CalibrationError(f"cannot read the calibration {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CalibrationError(f"the calibration {path} is not valid JSON: {error}") from error
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
         raise CalibrationError(f"{path} is no calibration of format {FORMAT}")

@@ -42,8 +42,16 @@ class CalibrationCollector:
         self._model_digest: str | None = None
 
     def add(self, measured: Measurement) -> None:
-        """Count one honest exchange, under the candidate profile that explains it best."""
+        """Count one honest exchange, under the candidate profile that explains it best.
+
+        Raises: CalibrationError where it was replayed on another checkpoint than those before.
+        """
         plan, info = measured.plan, measured.info
+        if self._model_digest not in (None, info.model_digest):
+            raise CalibrationError(
+                f"the traffic is of two checkpoints, {self._model_digest} and {info.model_digest}; "
+                "calibrate each by itself"
+            )
         evidence = max(measured.evidences, key=lambda e: e.num_matches)
         self._model_digest = info.model_digest
         key = stratum_key(plan, evidence.profile_id, info.precision)

@@ -64,6 +64,7 @@ class NullLaw:
         self._confidence = confidence
         largest = max((float(d.max()) for d in self._dense if len(d)), default=0.0)
         self._allowance = max(largest, NUM_HONEST_TIES * RESOLUTION_LOGITS.get(precision, 0.0))
+        self._typical_length = max(1, int(np.median([len(d) for d in self._dense] or [1])))
         # the instance outlives its cache, so a plain closure is enough
         self.threshold = lru_cache(maxsize=4096)(self._threshold)
 
@@ -94,12 +95,14 @@ class NullLaw:
         return np.asarray(means)
 
     def _longest_usable(self, num_tokens: int) -> int:
-        """Return the longest window of which there are enough.
+        """Return the longest window of which there are enough, from within single exchanges.
 
         Judging a longer exchange by shorter windows errs on the honest side: a mean over more
-        tokens spreads less.
+        tokens spreads less. Windows joined from several exchanges would not: they hide how far
+        exchanges differ from each other.
         """
         total = sum(len(dense) for dense in self._dense)
+        num_tokens = min(num_tokens, self._typical_length)
         for wanted in (num_bounds_needed(self._rate, self._confidence), MIN_WINDOWS):
             if total // num_tokens >= wanted:
                 return num_tokens
