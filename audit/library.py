@@ -53,7 +53,10 @@ class LocalLibrary:
         """Return a kept reference, or load it. Raises: CheckpointError."""
         key = (folder, precision)
         if key not in self._loaded:
-            self._loaded[key] = self._load(folder, precision)
+            reference = self._load(folder, precision)
+            self._loaded[key] = reference
+            # a later claim of the very precision that the checkpoint is stored in finds it here
+            self._loaded.setdefault((folder, reference.info.precision), reference)
         return self._loaded[key]
 
     def check(self) -> None:

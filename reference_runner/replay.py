@@ -77,6 +77,12 @@ class TorchReference:
         check_sequence(sequence, self.info)
         token_ids = sequence.prompt_token_ids + sequence.output_token_ids
         logits_RV = self._model.output_logits(token_ids, len(sequence.output_token_ids))
+        if not bool(logits_RV.amax(dim=-1).isfinite().all()):
+            raise BadSequence(
+                "replay_failed",
+                f"the model's logits are not finite at precision {self.info.precision}; its "
+                "numbers may be too large for it, so claim the checkpoint's own",
+            )
         return tuple(
             measure(logits_RV, sequence, profile_id) for profile_id in sequence.profile_ids
         )

@@ -107,18 +107,23 @@ def read_manifest(folder: Path) -> Iterator[Recording]:
     """
     try:
         entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        recordings = [_recording(folder, entry) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"cannot read {folder / 'manifest.json'}; run the demo from the repository, or pass "
             "--examples"
         ) from error
-    for entry in sorted(entries, key=lambda e: (not e["file"].startswith("honest"), e["file"])):
-        if "calibration" not in entry["file"]:
-            yield Recording(
-                path=folder / entry["file"],
-                label=entry["label"],
-                expected=Outcome(entry["expected"]),
-            )
+    for recording in sorted(recordings, key=lambda r: (r.expected is Outcome.FAIL, r.path)):
+        if "calibration" not in recording.path.name:
+            yield recording
+
+
+def _recording(folder: Path, entry: dict[str, str]) -> Recording:
+    return Recording(
+        path=folder / entry["file"],
+        label=entry.get("label", entry["really_run"]),
+        expected=Outcome(entry["expected"]),
+    )
 
 
 def _audit_all(

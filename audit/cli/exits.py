@@ -31,6 +31,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 66
     UNAVAILABLE = 69
     INTERRUPTED = 130
+    OUTPUT_CLOSED = 141
 
 
 _CODE_OF_ERROR: tuple[tuple[type[AuditError], ExitCode], ...] = (

@@ -43,10 +43,9 @@ def run(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _tell("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # the reader of our output went away, as `| head` does
-        sys.stdout = None
-        return ExitCode.PASS
+    except SystemExit:
+        # typer and rich answer a closed stdout so, as after `| head`; not all verdicts were told
+        return ExitCode.OUTPUT_CLOSED
     return int(result or 0)
 
 

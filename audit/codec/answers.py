@@ -93,7 +93,7 @@ def _choice(body: Json) -> Json | None:
     choices = get_list(body, "choices", "response")
     if not choices:
         return None
-    if len(choices) > 1 or not isinstance(choices[0], dict):
+    if len(choices) > 1 or not isinstance(choices[0], dict) or choices[0].get("index"):
         raise InvalidRequest.of(
             "response.choices",
             "must hold one answer; record each choice of n > 1 as its own request",
@@ -139,7 +139,7 @@ def _ids_from_logprobs(choice: Json) -> tuple[int, ...] | None:
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, dict):
         return None
-    tokens: list[Any] = logprobs.get("tokens") or []
+    tokens: list[Any] = get_list(logprobs, "tokens", "response.choices[0].logprobs") or []
     if not tokens and isinstance(logprobs.get("content"), list):
         tokens = [c.get("token") if isinstance(c, dict) else None for c in logprobs["content"]]
     matches = [_TOKEN_ID_TEXT.match(t) if isinstance(t, str) else None for t in tokens]

@@ -106,11 +106,17 @@ def read_sampling(request: Json) -> SamplingRequest:
         seed=get_int(request, "seed", "request"),
         max_tokens=max_tokens,
         unsupported=tuple(sorted(name for name in request if _is_unsupported(name, request[name]))),
-        stated_neutral=tuple(sorted(n for n in request if request[n] in NEUTRAL_VALUES.get(n, ()))),
+        stated_neutral=tuple(sorted(n for n in request if _is_neutral(n, request[n]))),
     )
 
 
 def _is_unsupported(name: str, value: object) -> bool:
     if value is None or name in MODELLED or name in HARMLESS or name in MAX_TOKENS_NAMES:
         return False
-    return value not in NEUTRAL_VALUES.get(name, ())
+    return not _is_neutral(name, value)
+
+
+def _is_neutral(name: str, value: object) -> bool:
+    # true is no number here, though Python takes it for 1
+    neutral = NEUTRAL_VALUES.get(name, ())
+    return any(value == n and isinstance(value, bool) is isinstance(n, bool) for n in neutral)

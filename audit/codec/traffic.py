@@ -56,8 +56,8 @@ def read_traffic(paths: list[Path]) -> Iterator[TrafficLine]:
     """
     index = 0
     for path in paths:
-        for number, text in _read_lines(path):
-            yield _read_line(text, index=index, source=f"{path}:{number}")
+        for number, raw in _read_lines(path):
+            yield _read_line(raw, index=index, source=f"{path}:{number}")
             index += 1
     if index == 0:
         raise ConfigurationError(
@@ -65,7 +65,7 @@ def read_traffic(paths: list[Path]) -> Iterator[TrafficLine]:
         )
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         samples = _read_difr_file(path)
         if samples is not None:
@@ -74,7 +74,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
         with path.open("rb") as file:
             for number, line in enumerate(_bounded_lines(file, path), start=1):
                 if line.strip():
-                    yield number, line.decode("utf-8", errors="replace")
+                    yield number, line
     except OSError as error:
         raise ConfigurationError(
             f"cannot read the traffic file {path}: {error.strerror}"
@@ -90,7 +90,7 @@ def _bounded_lines(file: Any, path: Path) -> Iterator[bytes]:
         yield line
 
 
-def _read_difr_file(path: Path) -> list[str] | None:
+def _read_difr_file(path: Path) -> list[bytes] | None:
     """Return the samples of a DiFR file as lines, or None for other files.
 
     Such a file is one object, `{"config": …, "samples": […]}`.
@@ -103,21 +103,30 @@ def _read_difr_file(path: Path) -> list[str] | None:
         return None
     try:
         document = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or not isinstance(document.get("samples"), list):
         return None
     config = document.get("config")
     stated = config if isinstance(config, dict) else {}
     shared = {ours: stated[theirs] for theirs, ours in DIFR_SETTINGS.items() if theirs in stated}
-    return [json.dumps(shared | s if isinstance(s, dict) else s) for s in document["samples"]]
+    samples = [shared | s if isinstance(s, dict) else s for s in document["samples"]]
+    return [json.dumps(sample).encode() for sample in samples]
 
 
-def _read_line(text: str, *, index: int, source: str) -> TrafficLine:
-    # the same line submitted twice is the same audit
-    request_id = "line-" + hashlib.sha256(text.strip().encode()).hexdigest()[:32]
+def _decode(raw: bytes) -> str:
     try:
-        line = parse_object(text, "line")
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # replacing the bad bytes would replay another prompt than the one that was sent
+        raise InvalidRequest.of("line", f"is not UTF-8 ({error.reason})") from error
+
+
+def _read_line(raw: bytes, *, index: int, source: str) -> TrafficLine:
+    # the same line submitted twice is the same audit
+    request_id = "line-" + hashlib.sha256(raw.strip()).hexdigest()[:32]
+    try:
+        line = parse_object(_decode(raw), "line")
         request_id = get_text(line, "request_id", "line") or request_id
         request = parse_exchange(line, request_id)
         check_request(request)

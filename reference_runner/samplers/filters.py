@@ -80,7 +80,8 @@ def _nucleus_distances(scaled_RV: Tensor, survivors_RV: Tensor, top_p: float) ->
     mass_RV = ascending_mass(survivors_RV, _max_kept(inside_RV))
     mass_RV = torch.where(inside_RV, mass_RV, own_mass_RV)
     slack_RV = mass_RV - (1.0 - top_p)
-    shift_RV = slack_RV.abs() / (top_p * (1.0 - top_p))
+    # float32 would take a tiny p for 0, and 0 / 0 is no distance
+    shift_RV = slack_RV.abs() / max(top_p * (1.0 - top_p), 1e-30)
     keep_RV = inside_RV & (slack_RV > 0.0)
     lowest_kept_R1 = scaled_RV.masked_fill(~keep_RV, torch.inf).amin(dim=-1, keepdim=True)
     best_dropped_R1 = scaled_RV.masked_fill(keep_RV, -torch.inf).amax(dim=-1, keepdim=True)

@@ -28,11 +28,11 @@ SMALL = AuditRequest(
 )
 SMALL_JSON = (
     '{"claim":{"model":"small"},"exchange":{"output":{"token_ids":[1,2]},"prompt":{"text":"é"},'
-    '"provider":{},"sampling":{"seed":"9007199254740992","temperature":1,"unsupported":[]},'
-    '"timing":{},"usage":{}}}'
+    '"provider":{},"sampling":{"seed":"9007199254740992","stated_neutral":[],"temperature":1,'
+    '"unsupported":[]},"timing":{},"usage":{}}}'
 )
 #: Of SMALL_JSON, from sha256sum.
-SMALL_DIGEST = "sha256:52c691707bf34934b6a68a3667add59906850eab21d8f65b1c99461b28ad7582"
+SMALL_DIGEST = "sha256:c9cdbe44c7ad1694cb80ab85d21a081f0dad33ec43c66a7a2917119c9b10de98"
 
 
 def test_the_digest_is_that_of_the_written_out_canonical_json() -> None:

@@ -1,0 +1,1 @@
+"""Golden values: what a change must not move unnoticed."""

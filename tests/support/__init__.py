@@ -1,0 +1,1 @@
+"""Builders and slow twins that several test packages share."""

@@ -1,0 +1,1 @@
+"""The judge: honest law, sensitivity, verdicts and calibration files."""

@@ -1,0 +1,1 @@
+"""The reference runner, from noise to evidence."""
