@@ -115,7 +115,7 @@ def _report(
             print_line(line)
             continue
         thresholds = ", ".join(
-            f"{1000 * laws[stratum.key].threshold(n):.2f}m at {n} tokens" for n in SHOWN_NUM_TOKENS
+            f"{1000 * laws[stratum.key].threshold(n):.3g}m at {n} tokens" for n in SHOWN_NUM_TOKENS
         )
         stdout().print(
             f"{stratum.key}: {len(stratum.exchanges)} exchanges, {stratum.num_tokens} tokens, "

@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> Iterator[Recording]:
 def _recording(folder: Path, entry: dict[str, str]) -> Recording:
     return Recording(
         path=folder / entry["file"],
-        label=entry.get("label", entry["really_run"]),
+        label=entry["label"],
         expected=Outcome(entry["expected"]),
     )
 

@@ -4,10 +4,11 @@ The bodies depend only on the plan and on the tokenizer. Not run by itself; `rec
 """
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from plans import Plan, Source
-from prompts import Prompt, cut_prompts
+from prompts import Prompt, cut_endings, cut_prompts
 from transformers import PreTrainedTokenizerBase
 
 Body = dict[str, Any]
@@ -16,6 +17,7 @@ MAX_SEED = 2**31 - 1
 SERVE_FIELDS = frozenset(
     "model messages max_tokens temperature top_p seed presence_penalty frequency_penalty".split()
 )
+STOP_STRINGS = (["\n\n"], ["return"], ["\nclass ", "\n\n\n"])
 NUM_STREAMED_TOKENS_RANGE = (120, 150)  # a streamed answer takes about 300 bytes per token
 
 
@@ -77,13 +79,33 @@ def _for_transformers_serve(body: Body) -> Body:
     return {k: v for k, v in body.items() if k in SERVE_FIELDS}
 
 
+def _with_stops(
+    bodies: list[Body], plan: Plan, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Body]:
+    """Yield the bodies, some with stop strings, some about the end of a file instead."""
+    rng = random.Random(f"{plan.drawn_as or plan.name} stops")
+    endings = cut_endings(tokenizer, plan.bucket)
+    for body in bodies:
+        draw = rng.random()
+        if draw < plan.shapes.stop_strings:
+            yield body | {"stop": rng.choice(STOP_STRINGS)}
+        elif draw < plan.shapes.stop_strings + plan.shapes.file_endings:
+            sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
+            rest = {key: body[key] for key in body if key not in ("messages", "prompt")}
+            prompt = {"prompt": next(endings).text}
+            yield {**prompt, **rest, **sampling, "max_tokens": 300, "ignore_eos": False}
+        else:
+            yield body
+
+
 def build_bodies(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> list[Body]:
     """Return the request bodies of a plan, as its client sends them."""
-    rng = random.Random(plan.name)
+    rng = random.Random(plan.drawn_as or plan.name)
     serve = plan.source is Source.TRANSFORMERS_SERVE
     used: set[int] = set()
     bodies: list[Body] = []
-    for index, prompt in enumerate(cut_prompts(tokenizer, plan.bucket, plan.num_exchanges)):
+    prompts = cut_prompts(tokenizer, plan.bucket, plan.num_exchanges, plan.num_prompts_skipped)
+    for index, prompt in enumerate(prompts):
         prompt_fields, stream = _prompt_fields(prompt, plan, rng), _stream_fields(plan, rng)
         low, high = NUM_STREAMED_TOKENS_RANGE if stream else plan.num_tokens_range
         body = {
@@ -97,4 +119,4 @@ def build_bodies(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> list[Body]:
             **stream,
         }
         bodies.append(_for_transformers_serve(body) if serve else body)
-    return bodies
+    return list(_with_stops(bodies, plan, tokenizer))

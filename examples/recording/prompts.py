@@ -1,6 +1,7 @@
 """Cut deterministic, disjoint prompts from the source text of Python's own standard library.
 
-Every function or class heading of the library may start a prompt. The first tokens of a candidate
+Every function or class heading of the library may start a prompt; the last lines of its files are
+prompts that a model may well end by itself. The first tokens of a candidate
 are hashed into one of `NUM_BUCKETS` buckets, and each recorded file owns one bucket, so no two
 files can share a prompt and each file can be recorded again alone. The choice depends only on the
 interpreter version and on the tokenizer.
@@ -23,6 +24,7 @@ NUM_TOKENS_MIN = 16
 NUM_TOKENS_MAX = 120
 NUM_CANDIDATES_PER_FILE = 10
 NUM_CHARACTERS_READ = 700
+NUM_TOKENS_UNSAID_MAX = 3
 HEADING = re.compile(r"^[ ]*((?:async )?def |class )", re.MULTILINE)
 
 
@@ -39,13 +41,17 @@ def _bucket(opening: str) -> int:
     return int.from_bytes(hashlib.sha256(opening.encode()).digest()[:4]) % NUM_BUCKETS
 
 
+def _library_files() -> list[Path]:
+    """Return all source files of the standard library, in a fixed order."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    return sorted(p for p in root.rglob("*.py") if "site-packages" not in p.parts)
+
+
 def _snippets() -> Iterator[str]:
     """Yield openings of functions and classes, a few per library file, in a fixed order."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted(p for p in root.rglob("*.py") if "site-packages" not in p.parts)
     rng = random.Random(0)
     found: list[str] = []
-    for path in files:
+    for path in _library_files():
         text = path.read_text(encoding="utf-8", errors="replace")
         starts = [m.start(1) for m in HEADING.finditer(text)]
         picked = rng.sample(starts, min(NUM_CANDIDATES_PER_FILE, len(starts)))
@@ -54,18 +60,29 @@ def _snippets() -> Iterator[str]:
     yield from found
 
 
-def cut_prompts(tokenizer: PreTrainedTokenizerBase, bucket: int, count: int) -> list[Prompt]:
+def _prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> Prompt:
+    """Return a prompt with the ids that a server would give its text."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return Prompt(text=text, token_ids=ids)
+
+
+def cut_prompts(
+    tokenizer: PreTrainedTokenizerBase, bucket: int, count: int, num_skipped: int = 0
+) -> list[Prompt]:
     """Return `count` different prompts of one bucket, 16 to 120 tokens long.
+
+    The first `num_skipped` prompts of the bucket are left to others.
 
     Raises:
         ValueError: if the library does not hold that many prompts of the bucket.
     """
+    wanted = num_skipped + count
     rng = random.Random(bucket)
     seen: set[str] = set()
     prompts: list[Prompt] = []
     for snippet in _snippets():
-        if len(prompts) == count:
-            return prompts
+        if len(prompts) == wanted:
+            break
         ids: list[int] = tokenizer.encode(snippet, add_special_tokens=False)
         opening = str(tokenizer.decode(ids[:NUM_TOKENS_MIN]))
         if opening in seen or _bucket(opening) != bucket:
@@ -73,8 +90,26 @@ def cut_prompts(tokenizer: PreTrainedTokenizerBase, bucket: int, count: int) -> 
         seen.add(opening)
         text = str(tokenizer.decode(ids[: rng.randint(NUM_TOKENS_MIN, NUM_TOKENS_MAX)]))
         if "\ufffd" not in text:
-            own_ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-            prompts.append(Prompt(text=text, token_ids=own_ids))
-    if len(prompts) < count:
-        raise ValueError(f"only {len(prompts)} of {count} prompts in bucket {bucket}")
-    return prompts
+            prompts.append(_prompt(tokenizer, text))
+    if len(prompts) < wanted:
+        raise ValueError(f"only {len(prompts)} of {wanted} prompts in bucket {bucket}")
+    return prompts[num_skipped:]
+
+
+def cut_endings(tokenizer: PreTrainedTokenizerBase, bucket: int) -> Iterator[Prompt]:
+    """Yield last lines of library files, less a few tokens, that fall into one bucket."""
+    rng = random.Random(f"endings {bucket}")
+    files = _library_files()
+    rng.shuffle(files)
+    for path in files:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        ids: list[int] = tokenizer.encode(text[-NUM_CHARACTERS_READ:], add_special_tokens=False)
+        unsaid = rng.randint(0, NUM_TOKENS_UNSAID_MAX)
+        kept = ids[: len(ids) - unsaid][-NUM_TOKENS_MAX:]
+        ending, opening = (
+            str(tokenizer.decode(kept)),
+            str(tokenizer.decode(kept[:NUM_TOKENS_MIN])),
+        )
+        long_enough = len(kept) >= NUM_TOKENS_MIN
+        if long_enough and "\ufffd" not in ending and _bucket(opening) == bucket:
+            yield _prompt(tokenizer, ending)

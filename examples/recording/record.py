@@ -1,11 +1,14 @@
 """Record honest and cheating traffic of the bundled example model from real engines.
 
     python examples/recording/record.py --engine-python VENV/bin/python --model examples/model \
-        --out examples/traffic [--only NAME ...]
+        --out examples/traffic [--only NAME ...] [--fresh WORD --num-exchanges N] [--manifest-only]
 
 Run it with the Python of the engine's environment (see `install_engine.sh`). Each file is one plan
 of `plans.py`; a plan's name after `--only` records that file again and leaves the others. Plans
-that need the same server share one. When the recorder is stopped, the server dies with it.
+that need the same server share one. `--manifest-only` records nothing and writes `manifest.json`
+anew, after a change to the words of a plan. `--fresh` records the same kinds of traffic with
+prompts and seeds that are in no bundled file; let it write to another folder. When the recorder is
+stopped, the server dies with it.
 """
 
 import argparse
@@ -23,13 +26,11 @@ import httpx
 from bodies import Body, build_bodies
 from client import Claim, record_from_server
 from engine import Engine, running_engine
-from manifest import write_traffic
-from plans import PLANS, Plan, Source, Weights
+from manifest import write_manifest, write_traffic
+from plans import PLANS, Plan, Source, Weights, fresh
 from quantise import train_other, write_fp8, write_int4
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers_recorder import record_in_process, running_serve, write_sampling_copy
-
-ALWAYS_NUMBERED = ("honest-vllm-bf16", "honest-vllm-bf16-calibration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,9 @@ def _honest_fingerprint(session: Session) -> str:
 
 def _save(session: Session, plan: Plan, lines: list[Body]) -> None:
     """Write the lines of a plan and say so."""
-    for path in write_traffic(session.out, plan, lines, numbered=plan.name in ALWAYS_NUMBERED):
-        print(json.dumps({"file": path.name, "size_bytes": path.stat().st_size}), flush=True)
+    path = write_traffic(session.out, plan, lines)
+    write_manifest(session.out)
+    print(json.dumps({"file": path.name, "size_bytes": path.stat().st_size}), flush=True)
 
 
 def _record_from(session: Session, engine: Engine, name: str, plans: list[Plan]) -> None:
@@ -154,12 +156,18 @@ def _parse() -> argparse.Namespace:
     add("--work", type=Path, help="folder for logs and derived checkpoints; default: a new one")
     names = [plan.name for plan in PLANS]
     add("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    add("--fresh", metavar="WORD", help="draw other prompts and seeds, which WORD decides")
+    add("--num-exchanges", type=int, default=48, help="size of each fresh file; default: 48")
+    add("--manifest-only", action="store_true", help="record nothing, write manifest.json anew")
     return parser.parse_args()
 
 
 def main() -> None:
     """Parse the command line and record."""
     args = _parse()
+    if args.manifest_only:
+        write_manifest(args.out)
+        return
     signal.signal(signal.SIGTERM, _die)
     work: Path = args.work or Path(tempfile.mkdtemp(prefix="recording-"))
     work.mkdir(parents=True, exist_ok=True)
@@ -172,7 +180,10 @@ def main() -> None:
         work=work.resolve(),
         tokenizer=AutoTokenizer.from_pretrained(args.model),
     )
-    _record_all(session, [plan for plan in PLANS if plan.name in args.only])
+    plans = [plan for plan in PLANS if plan.name in args.only]
+    if args.fresh is not None:
+        plans = [fresh(plan, args.fresh, args.num_exchanges) for plan in plans]
+    _record_all(session, plans)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Fresh traffic from real engines, recorded during the test run; skipped where there is none."""
