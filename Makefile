@@ -63,10 +63,9 @@ study: setup
 engines: setup $(ENGINE_VENV)/.installed
 	INFERENCE_AUDIT_ENGINE_PYTHON=$(abspath $(ENGINE_VENV))/bin/python $(BIN)/python -m pytest -m engines tests/engines
 
-# records examples/traffic anew from the real engines; an hour on two cores
-record: setup $(ENGINE_VENV)/.installed
-	$(BIN)/python examples/recording/record.py --engine-python $(ENGINE_VENV)/bin/python \
-		--model examples/model --out examples/traffic
+# records examples/traffic anew from the real engines; half an hour on two cores
+record: $(ENGINE_VENV)/.installed
+	$(ENGINE_VENV)/bin/python examples/recording/record.py --model examples/model --out examples/traffic
 
 $(ENGINE_VENV)/.installed: examples/recording/install_engine.sh
 	bash examples/recording/install_engine.sh $(ENGINE_VENV)

@@ -7,7 +7,6 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -132,18 +131,23 @@ def _audit_all(
     with progress() as bar:
         task = bar.add_task("auditing", total=len(recordings) * per_file)
         for recording in recordings:
-            lines = islice(read_traffic([recording.path]), per_file)
-            requests = [_required(line.request) for line in lines]
+            lines = list(read_traffic([recording.path]))
+            # evenly spread, as a recording runs through its temperatures and filters in order
+            picked = lines[:: max(1, len(lines) // per_file)][:per_file]
             # all first, then the verdicts: the queue keeps the worker busy
-            submitted = [(request, client.submit(request)) for request in requests]
-            for number, (request, audit) in enumerate(submitted, start=1):
-                name = f"{recording.path.stem} {number}"
+            submitted = [(line, client.submit(_required(line.request))) for line in picked]
+            for line, audit in submitted:
+                name = f"{recording.path.stem}:{line.index + 1}"
                 done = await_verdict(client, audit)
                 bar.update(task, advance=1, description=f"auditing {name}")
                 if done.signed is None:
                     raise ConfigurationError(f"audit {done.audit_id} ended without a verdict")
                 yield Audited(
-                    recording=recording, name=name, request=request, audit=done, signed=done.signed
+                    recording=recording,
+                    name=name,
+                    request=_required(line.request),
+                    audit=done,
+                    signed=done.signed,
                 )
 
 

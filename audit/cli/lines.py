@@ -16,6 +16,8 @@ from reference_runner.records import Evidence
 
 _STYLES = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "yellow"}
 
+WIDTH_WITHOUT_TERMINAL = 120
+
 Line = dict[str, Any]
 
 
@@ -71,9 +73,9 @@ def claim_text(request: AuditRequest) -> str:
     if sampling.temperature is not None:
         words.append(f"T={sampling.temperature:g}")
     if sampling.top_k is not None and sampling.top_k > 0:
-        words.append(f"top-k {sampling.top_k}")
+        words.append(f"k={sampling.top_k}")
     if sampling.top_p is not None and sampling.top_p < 1.0:
-        words.append(f"top-p {sampling.top_p:g}")
+        words.append(f"p={sampling.top_p:g}")
     return " ".join(words)
 
 
@@ -94,7 +96,9 @@ def add_verdict_row(table: Table, name: str, verdict: Verdict, *extra: str) -> N
     """Add one exchange; the margin is the mean clipped one, in thousandths of a logit."""
     mean = verdict.mean_clipped_margin_logits
     style = _STYLES[verdict.outcome]
-    reasons = f" ({', '.join(r.value for r in verdict.reasons)})" if verdict.reasons else ""
+    reasons = ""
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        reasons = f" ({', '.join(r.value for r in verdict.reasons)})"
     table.add_row(
         name,
         *extra,
@@ -106,8 +110,9 @@ def add_verdict_row(table: Table, name: str, verdict: Verdict, *extra: str) -> N
 
 
 def stdout() -> Console:
-    """Return the console for results."""
-    return Console(soft_wrap=False)
+    """Return the console for results; tables get room where no terminal sets a width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 def stderr() -> Console:
