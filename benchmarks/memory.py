@@ -1,10 +1,10 @@
 """Does the peak memory of `check` grow with the number of exchanges?
 
-Method: run the command on one recording once, and on the same recording repeated, as separate
-processes; compare the largest resident set that the operating system saw. The repeated lines are
-written to a temporary file first, so the input grows as real traffic would.
+Method: run the command on every sixteenth exchange of the bundled recordings and on all of them, as
+separate processes; compare the largest resident set that the operating system saw. All exchanges
+differ in text and most in length.
 
-    python benchmarks/memory.py [--repeat 8]
+    python benchmarks/memory.py [--every 16]
 """
 
 import argparse
@@ -16,35 +16,35 @@ import tempfile
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-RECORDING = EXAMPLES / "traffic" / "cheat-4bit.jsonl"
 
 
-def peak_bytes(traffic: Path) -> int:
-    """Return the largest resident set of one `check` of `traffic`, in bytes."""
-    command = [sys.executable, "-m", "audit.cli", "check", "--json", "--traffic", str(traffic)]
+def peak_bytes(lines: list[str]) -> int:
+    """Return the largest resident set of one `check` of these lines, in bytes."""
+    command = [sys.executable, "-m", "audit.cli", "check", "--json"]
     command += ["--model", str(EXAMPLES / "model")]
     command += ["--calibration", str(EXAMPLES / "calibration" / "example.json")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, _, usage = os.wait4(process.pid, 0)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+        file.writelines(lines)
+        file.flush()
+        command += ["--traffic", file.name]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            _, _, usage = os.wait4(process.pid, 0)
     return usage.ru_maxrss * 1024
 
 
 def main() -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=8)
+    parser.add_argument("--every", type=int, default=16)
     args = parser.parse_args()
-    text = RECORDING.read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder:
-        repeated = Path(folder) / "repeated.jsonl"
-        repeated.write_text(text * args.repeat, encoding="utf-8")
-        once, many = peak_bytes(RECORDING), peak_bytes(repeated)
-    num_exchanges = len(text.splitlines())
+    files = sorted((EXAMPLES / "traffic").glob("*.jsonl"))
+    lines = [line for f in files for line in f.read_text(encoding="utf-8").splitlines(True)]
+    few, many = peak_bytes(lines[:: args.every]), peak_bytes(lines)
     result = {
         "benchmark": "memory",
-        "num_exchanges": [num_exchanges, num_exchanges * args.repeat],
-        "peak_resident_bytes": [once, many],
-        "growth": round(many / once - 1.0, 4),
+        "num_exchanges": [len(lines[:: args.every]), len(lines)],
+        "peak_resident_bytes": [few, many],
+        "growth": round(many / few - 1.0, 4),
     }
     print(json.dumps(result))
 

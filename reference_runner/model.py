@@ -39,6 +39,9 @@ _LOAD_ERRORS = (
     StrictDataclassError,
 )
 
+#: Lengths are filled up to multiples of this: few shapes, and little wasted work.
+SHAPE_STEP = 64
+
 
 class ReferenceModel:
     """A causal language model in evaluation mode, with the facts that name it."""
@@ -52,15 +55,25 @@ class ReferenceModel:
         """Return the logits that predict the last `num_outputs` tokens, shape [R, V] float32.
 
         One pass without a cache. Logits are rounded to the model's dtype first, as engines do, then
-        widened.
+        widened. Tokens and rows are filled up to a few fixed shapes: the kernels keep buffers for
+        each shape that they ever saw, so memory would grow with the variety of lengths. What is
+        filled up comes last, and a causal model cannot see it from the rows before.
         """
-        ids_1T = torch.tensor([token_ids], dtype=torch.long, device=self._model.device)
         last = len(token_ids) - 1
-        rows_R = torch.arange(last - num_outputs, last, device=self._model.device)
+        num_filled = min(_rounded_up(len(token_ids)), self.info.max_positions)
+        ids = token_ids + token_ids[-1:] * (num_filled - len(token_ids))
+        rows = [*range(last - num_outputs, last)]
+        rows += rows[-1:] * (_rounded_up(num_outputs) - num_outputs)
+        ids_1T = torch.tensor([ids], dtype=torch.long, device=self._model.device)
+        rows_R = torch.tensor(rows, device=self._model.device)
         logits: Tensor = self._model(
             input_ids=ids_1T, logits_to_keep=rows_R, use_cache=False
         ).logits
-        return logits[0].float()
+        return logits[0, :num_outputs].float()
+
+
+def _rounded_up(length: int) -> int:
+    return -(-length // SHAPE_STEP) * SHAPE_STEP
 
 
 def load_model(folder: Path, precision: str, *, num_threads: int) -> ReferenceModel:
