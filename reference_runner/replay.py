@@ -92,7 +92,8 @@ def check_sequence(sequence: ReplaySequence, info: ReferenceInfo) -> None:
     """Refuse what the model cannot replay. Raises: BadSequence with the reason's code."""
     if not sequence.output_token_ids:
         raise BadSequence(
-            "output_empty", "the answer holds no tokens, so there is nothing to compare"
+            "output_empty",
+            "the answer holds no tokens, so there is nothing to compare; audit an answer with text",
         )
     if not sequence.prompt_token_ids:
         raise BadSequence(
@@ -102,7 +103,8 @@ def check_sequence(sequence: ReplaySequence, info: ReferenceInfo) -> None:
     if num_tokens > info.max_positions:
         raise BadSequence(
             "context_exceeded",
-            f"prompt and answer hold {num_tokens} tokens, the model's context {info.max_positions}",
+            f"prompt and answer hold {num_tokens} tokens, the model's context "
+            f"{info.max_positions}; is this the claimed checkpoint?",
         )
     for name in ("prompt", "output"):
         ids: tuple[int, ...] = getattr(sequence, f"{name}_token_ids")
@@ -110,7 +112,8 @@ def check_sequence(sequence: ReplaySequence, info: ReferenceInfo) -> None:
         if not 0 <= worst < info.vocab_size:
             raise BadSequence(
                 "token_out_of_vocabulary",
-                f"{name} token id {worst} is not in the model's vocabulary of {info.vocab_size}",
+                f"{name} token id {worst} is not in the model's vocabulary of "
+                f"{info.vocab_size}; is this the claimed checkpoint?",
             )
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from audit.codec.json_access import get_text, parse_object
 from audit.codec.limits import check_request
@@ -72,7 +72,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield from enumerate(samples, start=1)
             return
         with path.open("rb") as file:
-            for number, line in enumerate(_bounded_lines(file, path), start=1):
+            for number, line in enumerate(_bounded_lines(file), start=1):
                 if line.strip():
                     yield number, line
     except OSError as error:
@@ -81,13 +81,12 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
-def _bounded_lines(file: Any, path: Path) -> Iterator[bytes]:
+def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield each line; of one beyond the limit only its beginning, one byte too long."""
     while line := file.readline(MAX_LINE_BYTES + 1):
-        if len(line) > MAX_LINE_BYTES:
-            raise ConfigurationError(
-                f"{path} holds a line of more than {MAX_LINE_BYTES} bytes; is it JSON lines?"
-            )
         yield line
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES + 1)
 
 
 def _read_difr_file(path: Path) -> list[bytes] | None:
@@ -115,6 +114,10 @@ def _read_difr_file(path: Path) -> list[bytes] | None:
 
 
 def _decode(raw: bytes) -> str:
+    if len(raw) > MAX_LINE_BYTES:
+        raise InvalidRequest.of(
+            "line", f"has more than {MAX_LINE_BYTES} bytes; record one exchange a line"
+        )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 from tests.integration.processes import CALIBRATION, COMMAND, environment
-from tests.integration.traffic import TRAFFIC, lines
-from tests.support.example_model import MODEL
+from tests.integration.traffic import lines
+from tests.support.example_model import MODEL, TRAFFIC
 
 NUM_FEW = 16
 NUM_MANY = 160

@@ -89,14 +89,6 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
             lines_of(path)
 
 
-def test_a_line_without_end_is_not_read_into_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(traffic, "MAX_LINE_BYTES", 100)
-    with pytest.raises(ConfigurationError, match="more than 100 bytes"):
-        lines_of(file_of(tmp_path, b"x" * 101))
-
-
 def test_a_difr_file_shares_its_settings_among_its_samples(tmp_path: Path) -> None:
     sample = {"prompt_token_ids": [1], "output_token_ids": [2]}
     document = {
@@ -127,3 +119,15 @@ def test_every_line_of_the_recorded_traffic_is_an_exchange() -> None:
     for name in ("honest-vllm-fp32", "honest-transformers-serve", "cheat-fp8"):
         found = lines_of(TRAFFIC / f"{name}.jsonl")
         assert [line.error for line in found] == [None] * len(found)
+
+
+def test_a_line_beyond_the_limit_is_one_bad_line_and_the_next_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "MAX_LINE_BYTES", len(GOOD) + 1)
+    path = file_of(tmp_path, GOOD, GOOD + b" " * 5 * len(GOOD), GOOD)
+    first, too_long, last = lines_of(path)
+    assert first.request is not None
+    assert "record one exchange a line" in str(too_long.error)
+    assert last.request is not None
+    assert last.source == f"{path}:3"
