@@ -22,8 +22,10 @@ def storage_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        # PostgreSQL's further lines may quote the refused row, and with it a prompt
+        cause = next(iter(str(error.orig).splitlines()), type(error).__name__)
         raise StorageError(
-            f"the database failed while {doing}: {error.orig}; check that it is reachable, "
+            f"the database failed while {doing}: {cause}; check that it is reachable, "
             "writable and not full, then retry: the same step twice does no harm"
         ) from error
     except PoolTimeoutError as error:
