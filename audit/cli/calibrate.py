@@ -37,6 +37,7 @@ def calibrate(
     model: options.Model,
     traffic: options.Traffic,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The calibration to write.")],
+    more_traffic: options.MoreTraffic = None,
     profile: options.Profile = None,
     dtype: options.Precision = None,
     threads: options.NumThreads = DEFAULT_NUM_THREADS,
@@ -55,7 +56,8 @@ def calibrate(
     from audit.app import build_replayer, utc_now
 
     require_profile(profile)
-    require_files(traffic)
+    files = [*traffic, *(more_traffic or ())]
+    require_files(files)
     collector = CalibrationCollector(false_alarm_rate=false_alarm_rate, confidence=confidence)
     replay = build_replayer(
         ReplaySettings(
@@ -68,7 +70,7 @@ def calibrate(
     skipped: Counter[str] = Counter()
     with progress() as bar:
         task = bar.add_task("calibrating", total=None)
-        for count, line in enumerate(read_traffic(traffic), start=1):
+        for count, line in enumerate(read_traffic(files), start=1):
             reason = _collect(line, replay, collector)
             if reason is not None:
                 skipped[reason] += 1

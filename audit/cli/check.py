@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 def check(
     model: options.Model,
     traffic: options.Traffic,
+    more_traffic: options.MoreTraffic = None,
     calibration: options.Calibration = None,
     profile: options.Profile = None,
     dtype: options.Precision = None,
@@ -40,7 +41,8 @@ def check(
     from audit.app import build_examiner
 
     require_profile(profile)
-    require_files(traffic)
+    files = [*traffic, *(more_traffic or ())]
+    require_files(files)
     settings = ReplaySettings(
         models=(parse_model(str(model)),),
         calibration=calibration,
@@ -53,7 +55,7 @@ def check(
     table = verdict_table("claimed model")
     with progress() as bar:
         task = bar.add_task("auditing", total=None)
-        for line in read_traffic(traffic):
+        for line in read_traffic(files):
             examination = examine_line(line, examiner)
             verdict = examination.verdict
             outcomes.append(verdict.outcome)

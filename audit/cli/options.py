@@ -17,6 +17,10 @@ Traffic = Annotated[
         "--traffic", metavar="FILE", help="Recorded traffic, JSON lines; may be given again."
     ),
 ]
+MoreTraffic = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILE]...", help="More traffic files: `--traffic A B C` works too."),
+]
 Calibration = Annotated[
     Path | None,
     typer.Option("--calibration", metavar="FILE", help="Made by `inference-audit calibrate`."),

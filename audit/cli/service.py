@@ -102,18 +102,20 @@ def serve(
 
 def submit(
     traffic: options.Traffic,
+    more_traffic: options.MoreTraffic = None,
     address: options.Address = DEFAULT_LISTEN,
     wait: Annotated[bool, typer.Option(help="Wait for the verdicts.")] = True,
     as_json: options.AsJson = False,
 ) -> None:
     """Submit recorded traffic to the service and show its verdicts."""
-    require_files(traffic)
+    files = [*traffic, *(more_traffic or ())]
+    require_files(files)
     outcomes: list[Outcome] = []
     table = verdict_table("audit")
     with AuditClient(address) as client, progress() as bar:
         task = bar.add_task("submitting", total=None)
         accepted = []
-        for line in read_traffic(traffic):
+        for line in read_traffic(files):
             accepted.append((line.index, line.source, _submit_line(client, line)))
             bar.update(task, description=f"submitting: {len(accepted)} exchanges")
         for number, (index, source, answer) in enumerate(accepted, start=1):

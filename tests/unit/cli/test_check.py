@@ -28,6 +28,14 @@ PROMISED_ARRAYS = {"signed_margin", "top_two_gap", "matched"}
 HONEST_TRAFFIC = ("--traffic", HONEST_FILE)
 
 
+def test_several_files_may_follow_one_option_or_repeat_it() -> None:
+    after = run("check", "--json", *JUDGED, *HONEST_TRAFFIC, HONEST_FILE)
+    repeated = run("check", "--json", *JUDGED, *HONEST_TRAFFIC, *HONEST_TRAFFIC)
+    assert (after.code, repeated.code) == (0, 0)
+    assert [line["index"] for line in after.lines] == [0, 1]
+    assert after.lines == repeated.lines
+
+
 def test_a_line_holds_what_scripts_were_promised() -> None:
     done = run("check", "--json", *JUDGED, *HONEST_TRAFFIC)
     (line,) = done.lines
