@@ -58,6 +58,7 @@ bench: setup
 
 study: setup
 	$(BIN)/python benchmarks/detection.py
+	$(BIN)/python benchmarks/tie_allowance.py
 
 # a real vLLM beside the project (its own environment, 2.5 GB), and the tests that need it
 engines: setup $(ENGINE_VENV)/.installed
