@@ -48,17 +48,25 @@ proto-lint: setup
 golden: setup
 	$(BIN)/python -m tests.golden.regenerate
 
+# each honest set-up under its own name: what a provider may run and still be honest
+HONEST_VARIANTS := \
+	$(foreach n,1 16,$(foreach p,a b c,$(addprefix batch-$n=,$(wildcard examples/study/calibration-batch-$n-$p.jsonl.gz)))) \
+	$(foreach n,1 16,batch-$n=examples/traffic/honest-vllm-fp32-calibration-batch-$n.jsonl) \
+	transformers-batch-1=examples/traffic/honest-transformers-calibration.jsonl
+
 calibration: setup
 	$(BIN)/inference-audit calibrate --model examples/model --out examples/calibration/example.json \
-		$(addprefix --traffic ,$(wildcard examples/traffic/*calibration*.jsonl))
+		$(addprefix --traffic ,$(HONEST_VARIANTS)) \
+		--generate examples/calibration/prompts.txt --generate-profile torch-cpu-exponential
 
 bench: setup
 	$(BIN)/python benchmarks/check_throughput.py
 	$(BIN)/python benchmarks/memory.py
 
 study: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[study]'
+	$(BIN)/python -m benchmarks.study $(if $(QUICK),--quick)
 	$(BIN)/python benchmarks/detection.py
-	$(BIN)/python benchmarks/tie_allowance.py
 
 # a real vLLM beside the project (its own environment, 2.5 GB), and the tests that need it
 engines: setup $(ENGINE_VENV)/.installed

@@ -16,10 +16,6 @@ DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_DATABASE = "sqlite:///var/inference-audit.db"
 DEFAULT_KEY_PATH = Path("var/verdict-key.pem")
 
-#: The share of honest exchanges that may be failed, and how sure that bound shall be.
-DEFAULT_FALSE_ALARM_RATE = 0.01
-DEFAULT_CONFIDENCE = 0.95
-
 #: Two threads on two virtual cores are often slower than one (they may land on the same core), and
 #: more threads change the order of sums, hence the last bits of evidence.
 DEFAULT_NUM_THREADS = 1
@@ -42,6 +38,10 @@ class ReplaySettings:
 
     models: tuple[ModelSource, ...]
     calibration: Path | None = None
+    policy: Path | None = None
+    """None takes the bundled default."""
+    siblings: tuple[ModelSource, ...] = ()
+    """Checkpoints that a diagnosis tries."""
     profile: str | None = None
     precision: str | None = None
     """Overrides the claimed precision."""

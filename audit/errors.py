@@ -9,6 +9,8 @@ AuditError
 ├── VerificationError    a signed verdict does not verify
 ├── ConfigurationError   the command line, settings or environment are wrong
 └── StorageError         the database refused                    gRPC UNAVAILABLE
+    ├── StreamMoved      another worker was faster: read, fold and store again
+    └── CorruptState     a provider's evidence is unreadable     gRPC DATA_LOSS
 
 "The exchange is bad", "I could not check" and "I crashed" are three different things here, in gRPC
 status and in the database. None of them is ever FAIL.
@@ -80,3 +82,21 @@ class ConfigurationError(AuditError):
 
 class StorageError(AuditError):
     """The database could not be used."""
+
+
+class StreamMoved(StorageError):
+    """A provider's evidence was updated meanwhile; nothing was stored."""
+
+
+class CorruptState(StorageError):
+    """The stored evidence of a provider cannot be used; it is never replaced without being told."""
+
+    @classmethod
+    def of(cls, stream_id: str, problem: str) -> "CorruptState":
+        """Return the error for one stream, with the remedies."""
+        return cls(
+            f"the provider evidence {stream_id} cannot be used: {problem}; it was left as it is. "  # noqa: S608
+            "Restore the database from a backup, or upgrade inference-audit if a newer version "
+            "wrote it, or give the evidence up and start anew with: "
+            f"DELETE FROM provider_streams WHERE stream_id = '{stream_id}'"
+        )

@@ -4,7 +4,7 @@ Everything that stops a verdict on the way becomes INCONCLUSIVE with its reason;
 caught here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.errors import CannotJudge
 from audit.planning import plan_replay
@@ -41,13 +41,31 @@ class Examiner:
 
     replay: Replayer
     judge: Judge
+    tolerated_precisions: tuple[str, ...] = ()
+    """Precisions that the policy accepts beside the claimed one."""
 
     def __call__(self, request: AuditRequest) -> Examination:
-        """Return the verdict on one exchange, with its evidence where there is any."""
+        """Return the verdict on one exchange, with its evidence where there is any.
+
+        Where the policy tolerates other precisions, the one that speaks least against the provider
+        counts; all are tried, as a choice by the outcome would raise the false-alarm rate.
+        """
+        claimed = self._examine(request)
+        others = [self._examine(_at(request, other)) for other in self.tolerated_precisions]
+        judged = [e for e in (claimed, *others) if e.verdict.log10_e_value is not None]
+        if claimed.verdict.log10_e_value is None or not others:
+            return claimed
+        return min(judged, key=lambda e: e.verdict.log10_e_value or 0.0)
+
+    def _examine(self, request: AuditRequest) -> Examination:
         try:
             return self.judge(self.replay(request))
         except CannotJudge as error:
             return inconclusive(error.reason, str(error))
+
+
+def _at(request: AuditRequest, precision: str) -> AuditRequest:
+    return replace(request, claim=replace(request.claim, precision=precision))
 
 
 def inconclusive(reason: Reason, detail: str) -> Examination:

@@ -53,6 +53,7 @@ def plan_replay(request: AuditRequest, reference: Reference, profile: str | None
         ids_inferred=inferred,
         assumed_parameters=assumed,
         notes=notes,
+        claimed_precision=request.claim.precision,
     )
 
 

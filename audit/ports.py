@@ -5,6 +5,7 @@
 
 from typing import Protocol
 
+from audit.findings import Growth, StreamKey
 from audit.records import (
     AuditFilter,
     AuditPage,
@@ -15,6 +16,8 @@ from audit.records import (
     Job,
     Measurement,
     SignedVerdict,
+    StoredStream,
+    StreamPage,
     Verdict,
 )
 from reference_runner.records import Evidence, ReferenceInfo, ReplayBatch
@@ -85,6 +88,21 @@ class Judge(Protocol):
         ...
 
 
+class Accumulator(Protocol):
+    """Adds up the evidence about one provider over its exchanges."""
+
+    def key(self, request: AuditRequest, examination: Examination) -> StreamKey | None:
+        """Return whose evidence an exchange adds to; None where nothing accumulates."""
+        ...
+
+    def fold(self, previous: StoredStream | None, key: StreamKey, growth: Growth) -> StoredStream:
+        """Return the evidence with one more exchange, at the version after `previous`.
+
+        The first version is 1. Raises: CorruptState where `previous` cannot be read.
+        """
+        ...
+
+
 class VerdictSigner(Protocol):
     """Signs verdicts."""
 
@@ -118,15 +136,27 @@ class AuditStore(Protocol):
         """
         ...
 
-    def complete(self, job: Job, signed: SignedVerdict) -> None:
-        """Store verdict and envelope and end the job, in one transaction.
+    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
+        """Store verdict, envelope and provider evidence and end the job, in one transaction.
 
-        A second call changes nothing.
+        A second call changes nothing. Raises: StreamMoved, with nothing stored, unless `stream` is
+        the version after the stored one; CorruptState.
         """
         ...
 
-    def release(self, job: Job) -> None:
-        """Put a RUNNING audit back in the queue."""
+    def read_stream(self, key: StreamKey) -> StoredStream | None:
+        """Return a provider's evidence; None before its first exchange. Raises: CorruptState."""
+        ...
+
+    def list_streams(self, *, page_size: int, cursor: str | None) -> StreamPage:
+        """Return one page of providers, most recently updated first.
+
+        Raises: InvalidRequest for a cursor that is not ours; CorruptState.
+        """
+        ...
+
+    def release(self, job: Job, *, uncounted: bool = False) -> None:
+        """Put a RUNNING audit back in the queue; `uncounted` gives its attempt back too."""
         ...
 
     def requeue_unfinished(self) -> int:

@@ -10,6 +10,14 @@ its Evidence. `None` always means "not stated", never zero.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from audit.findings import (
+    AttackPower,
+    Explanation,
+    Growth,
+    NoiseEstimate,
+    ProviderFinding,
+    StreamKey,
+)
 from reference_runner.records import Evidence, ReferenceInfo, ReplaySequence
 
 
@@ -39,6 +47,8 @@ class Reason(StrEnum):
     WEIGHTS_DIGEST_MISMATCH = "weights_digest_mismatch"
     PRECISION_UNSUPPORTED = "precision_unsupported"
     UNCALIBRATED = "uncalibrated"
+    CALIBRATION_TOO_NARROW = "calibration_too_narrow"
+    OUTSIDE_POLICY = "outside_policy"
     OUTSIDE_CALIBRATION = "outside_calibration"
     TOO_FEW_TOKENS = "too_few_tokens"
     REPLAY_FAILED = "replay_failed"
@@ -178,6 +188,8 @@ class ReplayPlan:
     assumed_parameters: tuple[str, ...]
     """Parameters that rest on a default the server may not have; a FAIL must not rest on them."""
     notes: tuple[str, ...]
+    claimed_precision: str | None = None
+    """None where the claim names none; then the reference's own counts as claimed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +207,8 @@ class Examination:
 
     verdict: "Verdict"
     evidence: Evidence | None = None
+    growth: Growth | None = None
+    """What the exchange adds to its provider's evidence; None where nothing was judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +240,8 @@ class Sensitivity:
     """Share of tokens replaced by unrelated ones; None where even all would not be seen."""
     statement: str
     """The same in a plain sentence, for people."""
+    attacks: tuple[AttackPower, ...] = ()
+    """Named attacks, where a study of this calibration measured them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +274,14 @@ class Verdict:
     calibration_id: str | None = None
     model_digest: str | None = None
     runner: RunnerBuild | None = None
+    policy_id: str | None = None
+    log10_e_value: float | None = None
+    """Evidence against "honest", the largest over all prefixes of the answer."""
+    noise: NoiseEstimate | None = None
+    diagnosis: tuple[Explanation, ...] = ()
+    """Candidate causes of a FAIL, likeliest first; empty unless the outcome is FAIL."""
+    provider: ProviderFinding | None = None
+    """The provider's evidence after this exchange, where it is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +291,25 @@ class SignedVerdict:
     verdict: Verdict
     envelope: bytes
     key_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStream:
+    """A provider's evidence as stored; `state_json` is the judge's own, opaque to the store."""
+
+    key: StreamKey
+    finding: ProviderFinding
+    state_json: str
+    version: int
+    """Counts the exchanges folded in; an update names the version that it was made from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPage:
+    """One page of providers, the most recently updated first."""
+
+    streams: tuple[StoredStream, ...]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,35 @@
-"""The loop that turns queued audits into signed verdicts: claim -> examine -> sign -> complete.
+"""The loop that turns queued audits into signed verdicts.
 
-Stands between the queue in the store and the judge behind `examine`; one thread runs it beside the
-service. It judges nothing itself. An audit that it took is completed, put back, or found RUNNING
-and requeued at the next start: never dropped.
+claim -> examine -> read and fold the provider's evidence -> sign -> complete
+
+Stands between the queue in the store and the judge behind `examine` and `accumulate`; one thread
+runs it beside the service. It judges nothing itself. An audit that it took is completed, put back,
+or found RUNNING and requeued at the next start: never dropped. Verdict and evidence are stored
+together, so that every exchange counts once.
 """
 
 import logging
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
-from audit.errors import StorageError
-from audit.ports import AuditStore, VerdictSigner
-from audit.records import AuditRequest, Job, Outcome, Reason, SignedVerdict, Verdict
+from audit.errors import CorruptState, StorageError, StreamMoved
+from audit.ports import Accumulator, AuditStore, VerdictSigner
+from audit.records import (
+    AuditRequest,
+    Examination,
+    Job,
+    Outcome,
+    Reason,
+    StoredStream,
+    Verdict,
+)
 
 _log = logging.getLogger(__name__)
+
+#: Whenever one worker is too late another has stored its verdict: so many in a row are a fault.
+MAX_MOVES = 100
 
 
 class Worker:
@@ -23,15 +38,17 @@ class Worker:
     def __init__(
         self,
         store: AuditStore,
-        examine: Callable[[AuditRequest], Verdict],
+        examine: Callable[[AuditRequest], Examination],
         sign: VerdictSigner,
         *,
+        accumulate: Accumulator | None,
         idle_wait_s: float,
         max_attempts: int = 3,
     ) -> None:
         self._store = store
         self._examine = examine
         self._sign = sign
+        self._accumulate = accumulate
         self._idle_wait_s = idle_wait_s
         self._max_attempts = max_attempts
         self._wake = threading.Event()
@@ -40,10 +57,17 @@ class Worker:
         self._failures: dict[str, str] = {}
 
     def run(self) -> None:
-        """Work until `stop`; whatever goes wrong is logged, waited out and tried again."""
+        """Work until `stop`; whatever goes wrong is logged, waited out and tried again.
+
+        Raises: CorruptState, which no trying again can mend; the audit in hand is put back first.
+        """
         while not self._stopping.is_set():
             try:
                 self._turn()
+            except CorruptState as error:
+                _log.error("the worker stops: %s", error)
+                self._give_up()
+                raise
             except StorageError as error:
                 _log.warning("the database refused, trying again: %s", error)
                 self._rest()
@@ -66,9 +90,7 @@ class Worker:
         if job is None:
             self._rest()
             return
-        verdict = self._verdict(job)
-        signed = self._sign(job, verdict)
-        self._complete(job, signed)
+        self._conclude(job, self._examination(job))
         self._in_hand = None
         self._failures.pop(job.audit_id, None)
 
@@ -77,11 +99,22 @@ class Worker:
             self._store.release(self._in_hand)
             self._in_hand = None
 
-    def _verdict(self, job: Job) -> Verdict:
+    def _give_up(self) -> None:
+        """Put the audit in hand back as if it had never been taken, while the database lets us."""
+        for _ in range(self._max_attempts):
+            try:
+                if self._in_hand is not None:
+                    self._store.release(self._in_hand, uncounted=True)
+                return
+            except StorageError as error:
+                _log.warning("the audit in hand waits for the database: %s", error)
+                self._rest()
+
+    def _examination(self, job: Job) -> Examination:
         if job.attempt <= self._max_attempts:
             return self._examine(job.request)
         failure = self._failures.get(job.audit_id, "the process ended in the midst of it")
-        return Verdict(
+        verdict = Verdict(
             outcome=Outcome.INCONCLUSIVE,
             reasons=(Reason.REPLAY_FAILED,),
             details=(
@@ -89,16 +122,43 @@ class Worker:
                 "The service's log tells more; to retry, submit it under a new request_id.",
             ),
         )
+        return Examination(verdict=verdict)
 
-    def _complete(self, job: Job, signed: SignedVerdict) -> None:
-        """Store a verdict; while the database refuses keep it, as its replay may have been long."""
+    def _conclude(self, job: Job, examination: Examination) -> None:
+        """Store the outcome; while the database refuses keep it, as its replay may have been long.
+
+        Raises: CorruptState; StreamMoved where others were faster again and again.
+        """
+        num_moves = 0
         while not self._stopping.is_set():
             try:
-                self._store.complete(job, signed)
+                self._sign_and_store(job, examination)
                 return
+            except CorruptState:
+                raise
+            except StreamMoved as error:
+                num_moves += 1
+                if num_moves >= MAX_MOVES:
+                    raise
+                _log.info("verdict of audit %s is signed anew: %s", job.audit_id, error)
             except StorageError as error:
                 _log.warning("verdict of audit %s waits for the database: %s", job.audit_id, error)
                 self._rest()
+
+    def _sign_and_store(self, job: Job, examination: Examination) -> None:
+        verdict, stream = examination.verdict, self._folded(job, examination)
+        if stream is not None:
+            verdict = replace(verdict, provider=stream.finding)
+        self._store.complete(job, self._sign(job, verdict), stream)
+
+    def _folded(self, job: Job, examination: Examination) -> StoredStream | None:
+        """Return the provider's evidence with this exchange in it; None where none is kept."""
+        if self._accumulate is None or examination.growth is None:
+            return None
+        key = self._accumulate.key(job.request, examination)
+        if key is None:
+            return None
+        return self._accumulate.fold(self._store.read_stream(key), key, examination.growth)
 
     def _rest(self) -> None:
         self._wake.wait(self._idle_wait_s)

@@ -1,11 +1,12 @@
-"""Loads a local Hugging Face checkpoint and runs one teacher-forced pass.
+"""Loads a local Hugging Face checkpoint and runs it: one teacher-forced pass, or step by step.
 
 Knows no samplers and no verdicts.
 
 Only safetensors weights are read, no code from the checkpoint is run, and nothing is fetched from a
 network.
 
-Legend: T tokens of prompt and output together, R scored rows, V vocabulary.
+Legend: T tokens of prompt and output together, R scored rows, V vocabulary; in decoding B sequences
+of a batch, T new tokens, S tokens so far.
 """
 
 import inspect
@@ -39,6 +40,9 @@ _LOAD_ERRORS = (
     StrictDataclassError,
 )
 
+#: How attention may be computed; the results differ in the last bits, as engines do.
+ATTENTIONS = ("sdpa", "eager")
+
 #: Lengths are filled up to multiples of this: few shapes, and little wasted work.
 SHAPE_STEP = 64
 
@@ -47,7 +51,7 @@ class ReferenceModel:
     """A causal language model in evaluation mode, with the facts that name it."""
 
     def __init__(self, model: PreTrainedModel, info: ReferenceInfo) -> None:
-        self._model = model
+        self.network = model
         self.info = info
 
     @torch.inference_mode()
@@ -64,23 +68,50 @@ class ReferenceModel:
         ids = token_ids + token_ids[-1:] * (num_filled - len(token_ids))
         rows = [*range(last - num_outputs, last)]
         rows += rows[-1:] * (_rounded_up(num_outputs) - num_outputs)
-        ids_1T = torch.tensor([ids], dtype=torch.long, device=self._model.device)
-        rows_R = torch.tensor(rows, device=self._model.device)
-        logits: Tensor = self._model(
+        ids_1T = torch.tensor([ids], dtype=torch.long, device=self.network.device)
+        rows_R = torch.tensor(rows, device=self.network.device)
+        logits: Tensor = self.network(
             input_ids=ids_1T, logits_to_keep=rows_R, use_cache=False
         ).logits
         return logits[0, :num_outputs].float()
+
+    @torch.inference_mode()
+    def next_logits(
+        self, ids_BT: Tensor, mask_BS: Tensor, positions_BT: Tensor, cache: Any
+    ) -> tuple[Tensor, Any]:
+        """Return the logits that predict each row's next token, [B, V] float32, and the cache.
+
+        `ids_BT` are the tokens that the cache (None at first) does not hold yet; `mask_BS` is 0 on
+        the filling of left-padded rows.
+        """
+        device = self.network.device
+        output = self.network(
+            input_ids=ids_BT.to(device),
+            attention_mask=mask_BS.to(device),
+            position_ids=positions_BT.to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float().cpu(), output.past_key_values
 
 
 def _rounded_up(length: int) -> int:
     return -(-length // SHAPE_STEP) * SHAPE_STEP
 
 
-def load_model(folder: Path, precision: str, *, num_threads: int) -> ReferenceModel:
+def load_model(
+    folder: Path, precision: str, *, num_threads: int, attention: str = "sdpa"
+) -> ReferenceModel:
     """Load the checkpoint in `folder` on the CPU at `precision` (`auto`: as stored).
 
-    Raises: CheckpointError where the folder cannot be read as a causal language model.
+    `attention` is one of `ATTENTIONS`. Raises: CheckpointError where the folder cannot be read as a
+    causal language model.
     """
+    if attention not in ATTENTIONS:
+        raise CheckpointError(
+            f"cannot compute attention as {attention!r}; known are: {', '.join(ATTENTIONS)}"
+        )
     digest = checkpoint_digest(folder)
     torch.set_num_threads(num_threads)
     transformers_logging.disable_progress_bar()
@@ -96,7 +127,7 @@ def load_model(folder: Path, precision: str, *, num_threads: int) -> ReferenceMo
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            attn_implementation="sdpa",
+            attn_implementation=attention,
         )
     except _LOAD_ERRORS as error:
         raise CheckpointError(

@@ -56,6 +56,19 @@ class ReplayBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One answer to draw."""
+
+    prompt_token_ids: tuple[int, ...]
+    sampling: Sampling
+    profile_id: str
+    num_tokens: int
+    """The most tokens that are drawn."""
+    stops_at: tuple[int, ...] = ()
+    """Token ids that end the answer; the one that does is its last token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What one replay measured under one sampler profile, before any judgement.
 
@@ -77,7 +90,16 @@ class Evidence:
     logprob_nats_R: Float32Array
     """Natural log-probability of the claimed token at temperature 1, before filters."""
     top_two_gap_logits_R: Float32Array
-    """Distance of the reference's two best noised logits; it does not look at the claimed token."""
+    """Smallest change of logits that would change the reference's own draw.
+
+    It does not look at the claimed token. Without filters, the distance of the two best noised
+    logits.
+    """
+    contender_logit_R: Float32Array
+    """The larger absolute logit of the reference's pick and its nearest rival.
+
+    Floating-point error grows with it; like the gap it does not look at the claimed token.
+    """
     excluded_R: BoolArray
     """Whether top-k or top-p removes the claimed token in the reference."""
 

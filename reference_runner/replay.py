@@ -1,19 +1,21 @@
 """The package's entry point: ReplayBatch in, Evidence out.
 
-One teacher-forced pass per sequence, no padding, no cache; only the output rows reach the LM head.
-Evidence therefore does not depend on which sequences share a batch.
+One teacher-forced pass per run of equal token lists, no cache; only the output rows reach the LM
+head. Evidence therefore does not depend on which sequences share a batch.
 
 Legend: R scored rows (output tokens), V vocabulary.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reference_runner.checks import check_sequence
 from reference_runner.errors import BadSequence, CheckpointError
 from reference_runner.model import ReferenceModel, load_model
 from reference_runner.records import (
@@ -21,7 +23,9 @@ from reference_runner.records import (
     ReferenceInfo,
     ReplayBatch,
     ReplaySequence,
+    Sampling,
 )
+from reference_runner.rounding import rounded_copy
 from reference_runner.samplers.base import NoiseRequest, NoiseStream
 from reference_runner.samplers.registry import get_profile
 from reference_runner.scoring import RowScores, score_rows
@@ -42,14 +46,14 @@ class TorchReference:
     def __init__(
         self, model: ReferenceModel, tokenizer: CheckpointTokenizer, defaults: dict[str, float]
     ) -> None:
-        self._model = model
+        self.model = model
         self._tokenizer = tokenizer
         self.generation_defaults = defaults
 
     @property
     def info(self) -> ReferenceInfo:
         """What was loaded."""
-        return self._model.info
+        return self.model.info
 
     def tokenize_text(self, text: str) -> tuple[int, ...]:
         """Return the token ids of a completion prompt."""
@@ -69,57 +73,45 @@ class TorchReference:
     def replay(self, batch: ReplayBatch) -> tuple[tuple[Evidence, ...], ...]:
         """Return for each sequence one Evidence per candidate profile, in the sequence's order.
 
+        Neighbours with the same tokens share one forward pass; only its logits are held.
         Raises: BadSequence where a sequence does not fit this model; UnsupportedProfile.
         """
-        return tuple(self._replay_one(sequence) for sequence in batch.sequences)
+        runs = groupby(batch.sequences, key=lambda s: (s.prompt_token_ids, s.output_token_ids))
+        return tuple(evidence for _, run in runs for evidence in self._replay_run(tuple(run)))
 
-    def _replay_one(self, sequence: ReplaySequence) -> tuple[Evidence, ...]:
-        check_sequence(sequence, self.info)
-        token_ids = sequence.prompt_token_ids + sequence.output_token_ids
-        logits_RV = self._model.output_logits(token_ids, len(sequence.output_token_ids))
+    def rounded(self, kind: str) -> "TorchReference":
+        """Return a copy whose model holds rounded numbers; `kind` is one of `rounding.ROUNDINGS`.
+
+        This reference stays as it is, and `info` is the same: it names the checkpoint. The copy
+        adds the rounded layers to memory and shares all else.
+        Raises: CheckpointError for an unknown kind, or one that this architecture cannot take.
+        """
+        model = ReferenceModel(rounded_copy(self.model.network, kind), self.info)
+        return TorchReference(model, self._tokenizer, self.generation_defaults)
+
+    def _replay_run(self, run: Sequence[ReplaySequence]) -> list[tuple[Evidence, ...]]:
+        first = run[0]
+        check_sequence(first, self.info)
+        token_ids = first.prompt_token_ids + first.output_token_ids
+        logits_RV = self.model.output_logits(token_ids, len(first.output_token_ids))
         if not bool(logits_RV.amax(dim=-1).isfinite().all()):
             raise BadSequence(
                 "replay_failed",
                 f"the model's logits are not finite at precision {self.info.precision}; its "
                 "numbers may be too large for it, so claim the checkpoint's own",
             )
-        return tuple(
-            measure(logits_RV, sequence, profile_id) for profile_id in sequence.profile_ids
-        )
-
-
-def check_sequence(sequence: ReplaySequence, info: ReferenceInfo) -> None:
-    """Refuse what the model cannot replay. Raises: BadSequence with the reason's code."""
-    if not sequence.output_token_ids:
-        raise BadSequence(
-            "output_empty",
-            "the answer holds no tokens, so there is nothing to compare; audit an answer with text",
-        )
-    if not sequence.prompt_token_ids:
-        raise BadSequence(
-            "invalid_exchange", "the prompt holds no tokens; record the prompt as it was sent"
-        )
-    num_tokens = len(sequence.prompt_token_ids) + len(sequence.output_token_ids)
-    if num_tokens > info.max_positions:
-        raise BadSequence(
-            "context_exceeded",
-            f"prompt and answer hold {num_tokens} tokens, the model's context "
-            f"{info.max_positions}; is this the claimed checkpoint?",
-        )
-    for name in ("prompt", "output"):
-        ids: tuple[int, ...] = getattr(sequence, f"{name}_token_ids")
-        worst = max(ids) if min(ids) >= 0 else min(ids)
-        if not 0 <= worst < info.vocab_size:
-            raise BadSequence(
-                "token_out_of_vocabulary",
-                f"{name} token id {worst} is not in the model's vocabulary of "
-                f"{info.vocab_size}; is this the claimed checkpoint?",
-            )
+        return [
+            tuple(measure(logits_RV, sequence, profile_id) for profile_id in sequence.profile_ids)
+            for sequence in run
+        ]
 
 
 def measure(logits_RV: Tensor, sequence: ReplaySequence, profile_id: str) -> Evidence:
     """Score one sequence's rows under one profile, a bounded chunk of rows at a time."""
-    chunks = list(_score_chunks(logits_RV, sequence, _open_stream(sequence, profile_id, logits_RV)))
+    stream = open_stream(
+        sequence.sampling, profile_id, len(sequence.prompt_token_ids), logits_RV.shape[-1]
+    )
+    chunks = list(_score_chunks(logits_RV, sequence, stream))
 
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(chunk, name) for chunk in chunks]).cpu()
@@ -131,24 +123,25 @@ def measure(logits_RV: Tensor, sequence: ReplaySequence, profile_id: str) -> Evi
         rank_R=joined("rank_R").numpy(),
         logprob_nats_R=joined("logprob_R").numpy().astype(np.float32),
         top_two_gap_logits_R=joined("top_two_gap_R").numpy(),
+        contender_logit_R=joined("contender_logit_R").numpy(),
         excluded_R=joined("excluded_R").numpy(),
     )
 
 
-def _open_stream(
-    sequence: ReplaySequence, profile_id: str, logits_RV: Tensor
+def open_stream(
+    sampling: Sampling, profile_id: str, num_prompt_tokens: int, vocab_size: int
 ) -> NoiseStream | None:
+    """Return the noise of one request from its first output token on, or None where it is greedy.
+
+    Raises: BadSequence where the profile needs a seed and none is stated; UnsupportedProfile.
+    """
     profile = get_profile(profile_id)
-    if profile.open_stream is None or sequence.sampling.is_greedy:
+    if profile.open_stream is None or sampling.is_greedy:
         return None
-    if sequence.sampling.seed is None:
+    if sampling.seed is None:
         raise BadSequence("seed_missing", f"profile {profile_id} needs the request's seed")
     return profile.open_stream(
-        NoiseRequest(
-            seed=sequence.sampling.seed,
-            num_prompt_tokens=len(sequence.prompt_token_ids),
-            vocab_size=logits_RV.shape[-1],
-        )
+        NoiseRequest(seed=sampling.seed, num_prompt_tokens=num_prompt_tokens, vocab_size=vocab_size)
     )
 
 
@@ -163,9 +156,14 @@ def _score_chunks(
         yield score_rows(logits_RV[rows], claimed_R[rows], noise, sequence.sampling)
 
 
-def load_reference(folder: Path, precision: str, *, num_threads: int) -> TorchReference:
-    """Load model and tokenizer of the checkpoint in `folder`. Raises: CheckpointError."""
-    model = load_model(folder, precision, num_threads=num_threads)
+def load_reference(
+    folder: Path, precision: str, *, num_threads: int, attention: str = "sdpa"
+) -> TorchReference:
+    """Load model and tokenizer of the checkpoint in `folder`; `attention` as in `load_model`.
+
+    Raises: CheckpointError.
+    """
+    model = load_model(folder, precision, num_threads=num_threads, attention=attention)
     return TorchReference(model, load_tokenizer(folder), _read_defaults(folder))
 
 

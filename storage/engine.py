@@ -8,8 +8,10 @@ import os
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from audit.errors import ConfigurationError
@@ -38,6 +40,13 @@ def open_engine(url: str) -> Engine:
             f"the PostgreSQL driver is missing ({error}): pip install 'psycopg[binary]', and write "
             "the URL as postgresql+psycopg://..."
         ) from error
+
+
+def insert_into(
+    table: type[DeclarativeBase], dialect: Dialect
+) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that knows ON CONFLICT, for which each dialect has a class of its own."""
+    return postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def _parse(url: str) -> URL:

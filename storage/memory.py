@@ -7,7 +7,8 @@ import itertools
 import threading
 from dataclasses import dataclass, replace
 
-from audit.errors import AuditNotFound
+from audit.errors import AuditNotFound, CorruptState
+from audit.findings import StreamKey
 from audit.ports import Clock, NewId
 from audit.records import (
     AuditFilter,
@@ -17,9 +18,17 @@ from audit.records import (
     AuditState,
     Job,
     SignedVerdict,
+    StoredStream,
+    StreamPage,
 )
-from storage.cursor import check_page_size, decode_cursor, encode_cursor
-from storage.rows import require_same_digest
+from storage.cursor import (
+    check_page_size,
+    decode_cursor,
+    decode_stream_cursor,
+    encode_cursor,
+    encode_stream_cursor,
+)
+from storage.rows import require_same_digest, stream_moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +36,16 @@ class _Entry:
     ordinal: int
     attempt: int
     record: AuditRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StreamEntry:
+    updated_at: str
+    stream: StoredStream
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.updated_at, self.stream.finding.stream_id
 
 
 class InMemoryAuditStore:
@@ -38,6 +57,7 @@ class InMemoryAuditStore:
         self._lock = threading.Lock()
         self._ordinals = itertools.count(1)
         self._entries: dict[str, _Entry] = {}
+        self._streams: dict[str, _StreamEntry] = {}
 
     def submit(self, request: AuditRequest, request_digest: str) -> tuple[AuditRecord, bool]:
         """Keep a new audit and return (audit, True), or (the earlier one, False).
@@ -99,25 +119,50 @@ class InMemoryAuditStore:
                     )
             return None
 
-    def complete(self, job: Job, signed: SignedVerdict) -> None:
-        """Keep the verdict and end the job; a second call changes nothing.
+    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
+        """Keep verdict and provider evidence and end the job; a second call changes nothing.
 
-        Raises: AuditNotFound.
+        Raises: AuditNotFound, StreamMoved, CorruptState.
         """
         with self._lock:
             entry = self._entry(job.audit_id)
-            if entry.record.state is not AuditState.DONE:
-                done = replace(
-                    entry.record, state=AuditState.DONE, finished_at=self._clock(), signed=signed
-                )
-                self._entries[job.audit_id] = replace(entry, record=done)
+            if entry.record.state is AuditState.DONE:
+                return
+            now = self._clock()
+            if stream is not None:
+                self._advance(stream, now)
+            done = replace(entry.record, state=AuditState.DONE, finished_at=now, signed=signed)
+            self._entries[job.audit_id] = replace(entry, record=done)
 
-    def release(self, job: Job) -> None:
+    def read_stream(self, key: StreamKey) -> StoredStream | None:
+        """Return a provider's evidence; None before its first exchange."""
+        with self._lock:
+            streams = (entry.stream for entry in self._streams.values())
+            return next((stream for stream in streams if stream.key == key), None)
+
+    def list_streams(self, *, page_size: int, cursor: str | None) -> StreamPage:
+        """Return one page of providers, most recently updated first.
+
+        Raises: InvalidRequest for a bad cursor or size.
+        """
+        check_page_size(page_size)
+        below = None if cursor is None else decode_stream_cursor(cursor)
+        with self._lock:
+            entries = sorted(self._streams.values(), key=lambda entry: entry.place, reverse=True)
+        found = [entry for entry in entries if below is None or entry.place < below]
+        page, has_more = found[:page_size], len(found) > page_size
+        return StreamPage(
+            streams=tuple(entry.stream for entry in page),
+            next_cursor=encode_stream_cursor(*page[-1].place) if has_more else None,
+        )
+
+    def release(self, job: Job, *, uncounted: bool = False) -> None:
         """Put a RUNNING audit back in the queue; one that ended or was taken anew stays."""
         with self._lock:
             entry = self._entries.get(job.audit_id)
-            if entry is not None and entry.attempt == job.attempt:
-                self._requeue(entry)
+            if entry is not None and entry.attempt == job.attempt and self._requeue(entry):
+                queued = self._entries[job.audit_id]
+                self._entries[job.audit_id] = replace(queued, attempt=job.attempt - uncounted)
 
     def requeue_unfinished(self) -> int:
         """Put RUNNING audits back in the queue; return how many."""
@@ -126,6 +171,15 @@ class InMemoryAuditStore:
 
     def close(self) -> None:
         """Do nothing: there is no database to release."""
+
+    def _advance(self, stream: StoredStream, now: str) -> None:
+        stream_id = stream.finding.stream_id
+        stored = self._streams.get(stream_id)
+        if stored is not None and stored.stream.key != stream.key:
+            raise CorruptState.of(stream_id, "it is stored under another key")
+        if stream.version != (1 if stored is None else stored.stream.version + 1):
+            raise stream_moved(stream_id)
+        self._streams[stream_id] = _StreamEntry(updated_at=now, stream=stream)
 
     def _requeue(self, entry: _Entry) -> bool:
         if entry.record.state is not AuditState.RUNNING:

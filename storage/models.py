@@ -7,6 +7,7 @@ equal. Only types that SQLite and PostgreSQL share are used. No rule of an audit
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Double,
     Enum,
     ForeignKey,
     Index,
@@ -86,3 +87,33 @@ class AuditRow(Base):
     finished_at: Mapped[str | None] = mapped_column(String(32))
 
     verdict: Mapped[VerdictRow | None] = relationship(lazy="joined", uselist=False)
+
+
+class StreamRow(Base):
+    """The evidence about one provider so far, updated in the transaction that ends a job."""
+
+    __tablename__ = "provider_streams"
+    __table_args__ = (
+        # The endpoint is too long for an index on PostgreSQL; these two narrow it down enough.
+        Index(None, "provider", "model_digest"),
+        Index(None, "updated_at", "stream_id"),
+        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("outcome IN ('PASS', 'FAIL', 'INCONCLUSIVE')", name="outcome"),
+    )
+
+    stream_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    provider: Mapped[str] = mapped_column(Text)
+    endpoint: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    model_digest: Mapped[str] = mapped_column(Text)
+    calibration_id: Mapped[str] = mapped_column(Text)
+    policy_id: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(BigInteger)
+    """Number of exchanges folded in; an update must name the one before."""
+    state_json: Mapped[str] = mapped_column(Text)
+    """What the judge needs to go on; opaque here."""
+    finding_json: Mapped[str] = mapped_column(Text)
+    # Text and not Enum: a damaged value must reach the reader, who names the stream.
+    outcome: Mapped[str] = mapped_column(String(16))
+    log10_e_value: Mapped[float] = mapped_column(Double)
+    updated_at: Mapped[str] = mapped_column(String(32))

@@ -3,9 +3,17 @@
 Rows never leave this package, and no query is made here.
 """
 
-from audit.errors import RequestConflict
-from audit.records import AuditRecord, AuditRequest, Job, SignedVerdict, Verdict
-from storage.models import AuditRow, VerdictRow
+from audit.errors import CorruptState, RequestConflict, StorageError, StreamMoved
+from audit.findings import ProviderFinding, StreamKey
+from audit.records import (
+    AuditRecord,
+    AuditRequest,
+    Job,
+    SignedVerdict,
+    StoredStream,
+    Verdict,
+)
+from storage.models import AuditRow, StreamRow, VerdictRow
 from storage.serialise import from_json
 
 
@@ -35,6 +43,49 @@ def to_job(row: AuditRow) -> Job:
 def _signed(row: VerdictRow) -> SignedVerdict:
     return SignedVerdict(
         verdict=from_json(Verdict, row.verdict_json), envelope=row.envelope, key_id=row.key_id
+    )
+
+
+def to_key(row: StreamRow) -> StreamKey:
+    """Return whose evidence a row holds."""
+    return StreamKey(
+        provider=row.provider,
+        endpoint=row.endpoint,
+        model=row.model,
+        model_digest=row.model_digest,
+        calibration_id=row.calibration_id,
+        policy_id=row.policy_id,
+    )
+
+
+def to_stream(row: StreamRow) -> StoredStream:
+    """Return the provider evidence of a row. Raises: CorruptState for a damaged row."""
+    try:
+        finding = from_json(ProviderFinding, row.finding_json)
+    except StorageError as error:
+        raise CorruptState.of(
+            row.stream_id, f"its finding is damaged: {error.__cause__}"
+        ) from error
+    for name, column, found in (
+        ("stream_id", row.stream_id, finding.stream_id),
+        ("outcome", row.outcome, finding.outcome),
+        ("log10_e_value", row.log10_e_value, finding.log10_e_value),
+    ):
+        if column != found:
+            raise CorruptState.of(row.stream_id, f"{name} and its finding contradict each other")
+    # SQLite keeps what is written, of whatever type.
+    if not isinstance(row.version, int) or row.version < 1 or not isinstance(row.state_json, str):
+        raise CorruptState.of(row.stream_id, "its version or its state is of the wrong kind")
+    return StoredStream(
+        key=to_key(row), finding=finding, state_json=row.state_json, version=row.version
+    )
+
+
+def stream_moved(stream_id: str) -> StreamMoved:
+    """Return the error for an update that was not made from the stored version."""
+    return StreamMoved(
+        f"the provider evidence {stream_id} was updated meanwhile, nothing was stored: "
+        "read it again and repeat the step"
     )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine, Select, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from audit.errors import AuditNotFound
+from audit.findings import StreamKey
 from audit.ports import Clock, NewId
 from audit.records import (
     AuditFilter,
@@ -21,13 +21,21 @@ from audit.records import (
     AuditState,
     Job,
     SignedVerdict,
+    StoredStream,
+    StreamPage,
 )
-from storage.cursor import check_page_size, decode_cursor, encode_cursor
-from storage.engine import WRITES, open_engine
+from storage.cursor import (
+    check_page_size,
+    decode_cursor,
+    decode_stream_cursor,
+    encode_cursor,
+)
+from storage.engine import WRITES, insert_into, open_engine
 from storage.errors import storage_errors
 from storage.models import AuditRow, VerdictRow
 from storage.rows import require_same_digest, to_job, to_record
 from storage.serialise import to_json
+from storage.streams import advance_stream, find_stream, page_of_streams
 from storage.upgrade import upgrade
 
 
@@ -68,11 +76,9 @@ class SqlAuditStore:
             "attempt": 0,
             "submitted_at": self._clock(),
         }
-        # Each dialect has its own class for the same ON CONFLICT clause.
-        is_postgresql = self._engine.dialect.name == "postgresql"
-        insert = postgresql.insert(AuditRow) if is_postgresql else sqlite.insert(AuditRow)
         insert_unless_known = (
-            insert.values(new)
+            insert_into(AuditRow, self._engine.dialect)
+            .values(new)
             .on_conflict_do_nothing(index_elements=["request_id"])
             .returning(AuditRow.audit_id)
         )
@@ -136,10 +142,11 @@ class SqlAuditStore:
             row = session.scalars(take).one_or_none()
             return None if row is None else to_job(row)
 
-    def complete(self, job: Job, signed: SignedVerdict) -> None:
-        """Store verdict and envelope and end the job at once; a second call changes nothing.
+    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
+        """Store verdict, envelope and provider evidence and end the job at once.
 
-        Raises: AuditNotFound, StorageError.
+        A second call changes nothing.
+        Raises: AuditNotFound, StreamMoved, CorruptState, StorageError.
         """
         now = self._clock()
         end = (
@@ -160,13 +167,33 @@ class SqlAuditStore:
         with self._transaction("recording a verdict", writes=True) as session:
             if session.execute(end).scalar_one_or_none() is not None:
                 session.add(verdict)
+                if stream is not None:
+                    advance_stream(session, stream, now)
             elif session.scalars(_audit(job.audit_id)).one_or_none() is None:
                 raise AuditNotFound(f"no audit {job.audit_id!r}: check the database URL")
 
-    def release(self, job: Job) -> None:
+    def read_stream(self, key: StreamKey) -> StoredStream | None:
+        """Return a provider's evidence; None before its first exchange.
+
+        Raises: CorruptState, StorageError.
+        """
+        with self._transaction("reading provider evidence") as session:
+            return find_stream(session, key)
+
+    def list_streams(self, *, page_size: int, cursor: str | None) -> StreamPage:
+        """Return one page of providers, most recently updated first.
+
+        Raises: InvalidRequest for a bad cursor or size; CorruptState, StorageError.
+        """
+        check_page_size(page_size)
+        below = None if cursor is None else decode_stream_cursor(cursor)
+        with self._transaction("listing providers") as session:
+            return page_of_streams(session, page_size, below)
+
+    def release(self, job: Job, *, uncounted: bool = False) -> None:
         """Put a RUNNING audit back in the queue; one that ended or was taken anew stays as it is.
 
-        Raises: StorageError.
+        `uncounted` gives the attempt back too. Raises: StorageError.
         """
         # The attempt tells this worker's claim from a later one, which is not ours to give back.
         give_back = (
@@ -176,7 +203,7 @@ class SqlAuditStore:
                 AuditRow.state == AuditState.RUNNING,
                 AuditRow.attempt == job.attempt,
             )
-            .values(state=AuditState.QUEUED)
+            .values(state=AuditState.QUEUED, attempt=AuditRow.attempt - int(uncounted))
             .execution_options(synchronize_session=False)
         )
         with self._transaction("releasing an audit", writes=True) as session:

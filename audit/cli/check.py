@@ -31,6 +31,7 @@ def check(
     traffic: options.Traffic,
     more_traffic: options.MoreTraffic = None,
     calibration: options.Calibration = None,
+    policy: options.Policy = None,
     profile: options.Profile = None,
     dtype: options.Precision = None,
     threads: options.NumThreads = DEFAULT_NUM_THREADS,
@@ -46,6 +47,7 @@ def check(
     settings = ReplaySettings(
         models=(parse_model(str(model)),),
         calibration=calibration,
+        policy=policy,
         profile=profile,
         precision=dtype,
         num_threads=threads,

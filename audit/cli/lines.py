@@ -14,7 +14,8 @@ from rich.table import Table
 from audit.records import AuditRequest, Outcome, Verdict
 from reference_runner.records import Evidence
 
-_STYLES = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "yellow"}
+#: How each outcome is shown to people.
+STYLES = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "yellow"}
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -41,6 +42,11 @@ def verdict_line(index: int, request_id: str, verdict: Verdict) -> Line:
         "notes": list(verdict.notes),
         "calibration_id": verdict.calibration_id,
         "model_digest": verdict.model_digest,
+        "policy_id": verdict.policy_id,
+        "log10_e_value": verdict.log10_e_value,
+        "noise": None if verdict.noise is None else asdict(verdict.noise),
+        "diagnosis": [asdict(explanation) for explanation in verdict.diagnosis],
+        "provider": None if verdict.provider is None else asdict(verdict.provider),
     }
 
 
@@ -95,7 +101,7 @@ def verdict_table(*extra_columns: str) -> Table:
 def add_verdict_row(table: Table, name: str, verdict: Verdict, *extra: str) -> None:
     """Add one exchange; the margin is the mean clipped one, in thousandths of a logit."""
     mean = verdict.mean_clipped_margin_logits
-    style = _STYLES[verdict.outcome]
+    style = STYLES[verdict.outcome]
     reasons = ""
     if verdict.outcome is Outcome.INCONCLUSIVE:
         reasons = f" ({', '.join(r.value for r in verdict.reasons)})"

@@ -25,6 +25,18 @@ Calibration = Annotated[
     Path | None,
     typer.Option("--calibration", metavar="FILE", help="Made by `inference-audit calibrate`."),
 ]
+Policy = Annotated[
+    Path | None,
+    typer.Option("--policy", metavar="FILE", help="A policy file; default: the bundled one."),
+]
+Siblings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sibling",
+        metavar="NAME=DIR",
+        help="Another checkpoint that may have answered, tried after a FAIL; may be given again.",
+    ),
+]
 Profile = Annotated[
     str | None,
     typer.Option("--profile", metavar="ID", help="Sampler profile; overrides what claims say."),

@@ -50,6 +50,7 @@ def serve(
         typer.Option(metavar="[NAME=]DIR", help="A checkpoint, and the name that claims use."),
     ],
     calibration: options.Calibration = None,
+    policy: options.Policy = None,
     database: Annotated[
         str, typer.Option(metavar="URL", envvar=f"{ENV_PREFIX}DATABASE", help="SQLAlchemy URL.")
     ] = DEFAULT_DATABASE,
@@ -75,6 +76,7 @@ def serve(
     replay = ReplaySettings(
         models=tuple(parse_model(text) for text in model),
         calibration=calibration,
+        policy=policy,
         profile=profile,
         precision=dtype,
         num_threads=threads,

@@ -22,6 +22,7 @@ from audit.codec.limits import (
 )
 from audit.codec.wire import AuditView, audit_from_wire, request_to_wire
 from audit.codec.wire_filter import filter_to_wire
+from audit.codec.wire_provider import ProviderView, provider_from_wire
 from audit.errors import InvalidRequest
 from audit.records import AuditFilter, AuditRequest
 
@@ -102,6 +103,20 @@ class AuditClient:
             with translated(self._address):
                 page = self._stub.ListAudits(request, timeout=self._timeout_s)
             yield from map(audit_from_wire, page.audits)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def list_providers(self, *, page_size: int = DEFAULT_PAGE_SIZE) -> Iterator[ProviderView]:
+        """Yield the evidence about all providers, most recently updated first, page by page.
+
+        One that is updated meanwhile may be missing. Raises: InvalidRequest, CorruptState.
+        """
+        request = pb.ListProvidersRequest(page_size=page_size_of(page_size))
+        while True:
+            with translated(self._address):
+                page = self._stub.ListProviders(request, timeout=self._timeout_s)
+            yield from map(provider_from_wire, page.providers)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

@@ -1,4 +1,4 @@
-"""Names an exchange and its claim by a digest.
+"""Names an exchange and its claim, or a provider's evidence, by a digest.
 
 Stands behind `check_request`: idempotent submission and the signed verdict both rest on this. It
 neither checks a request nor keeps the prompt secret: a short prompt can be guessed from its digest.
@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 
 import rfc8785
 
+from audit.findings import StreamKey
 from audit.records import AuditRequest
 
 #: Integers beyond it are not exact in JSON readers that use doubles (RFC 7493, section 2.2).
@@ -25,6 +26,15 @@ def request_digest(request: AuditRequest) -> str:
     must have passed `check_request`.
     """
     content: Json = {"exchange": _plain(request.exchange), "claim": _plain(request.claim)}
+    return _digest(content)
+
+
+def stream_id(key: StreamKey) -> str:
+    """Return `sha256:<hex>` over the canonical JSON of a provider stream's key: its id."""
+    return _digest(_plain(key))
+
+
+def _digest(content: Json) -> str:
     return f"sha256:{hashlib.sha256(rfc8785.dumps(content)).hexdigest()}"
 
 

@@ -1,16 +1,18 @@
 """Reads recorded traffic: JSON lines of real requests and answers, and DiFR's own JSON.
 
-A file is read one line at a time, so memory does not grow with its length. What it yields is an
-`AuditRequest` that `audit.codec.limits` has checked, or the error that names what is wrong with
-that line.
+A file, gzip-compressed or not, is read one line at a time, so memory does not grow with its length.
+What it yields is an `AuditRequest` that `audit.codec.limits` has checked, or the error that names
+what is wrong with that line.
 """
 
+import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from audit.codec.json_access import get_text, parse_object
 from audit.codec.limits import check_request
@@ -21,6 +23,8 @@ from audit.records import AuditRequest
 #: A longer line is refused unread: the longest honest exchange (a million token ids) stays far
 #: below it.
 MAX_LINE_BYTES = 64 << 20
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 #: Settings of a DiFR run that hold for each of its samples, and our names for them.
 DIFR_SETTINGS = {
@@ -71,14 +75,23 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         if samples is not None:
             yield from enumerate(samples, start=1)
             return
-        with path.open("rb") as file:
+        with _open(path) as file:
             for number, line in enumerate(_bounded_lines(file), start=1):
                 if line.strip():
                     yield number, line
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the traffic file {path}: {error.strerror}"
-        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"cannot read the traffic file {path}: {reason}") from error
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def _open(path: Path) -> BinaryIO:
+    # a gzip file reads like any other, but its type does not say so
+    return cast("BinaryIO", gzip.open(path)) if _is_compressed(path) else path.open("rb")
 
 
 def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -94,6 +107,8 @@ def _read_difr_file(path: Path) -> list[bytes] | None:
 
     Such a file is one object, `{"config": …, "samples": […]}`.
     """
+    if _is_compressed(path):
+        return None
     with path.open("rb") as file:
         head = file.read(4096)
     if b'"samples"' not in head and b'"config"' not in head:

@@ -1,4 +1,4 @@
-"""Outcomes, reasons and states, from enum members to wire values and back.
+"""Outcomes, reasons, states and dispositions, from enum members to wire values and back.
 
 Stands below the other wire modules. Members pair by name, so that a member without its wire value
 fails at the first test, and a wire value without its member is an error, never a guess.
@@ -6,9 +6,10 @@ fails at the first test, and a wire value without its member is an error, never 
 
 from collections.abc import Sequence
 
-from inference_audit.v1 import audit_pb2, verdict_pb2
+from inference_audit.v1 import audit_pb2, findings_pb2, verdict_pb2
 
 from audit.errors import ConfigurationError
+from audit.findings import Disposition
 from audit.records import AuditState, Outcome, Reason
 
 
@@ -40,6 +41,16 @@ def state_to_wire(state: AuditState) -> "audit_pb2.AuditState.ValueType":
 def state_from_wire(value: int) -> AuditState:
     """Return the state of a wire value. Raises: ConfigurationError for an unknown one."""
     return AuditState[_member_name(audit_pb2.AuditState.items(), value, "AUDIT_STATE_")]
+
+
+def disposition_to_wire(disposition: Disposition) -> "findings_pb2.Disposition.ValueType":
+    """Return the wire value of a disposition."""
+    return findings_pb2.Disposition.Value(f"DISPOSITION_{disposition.name}")
+
+
+def disposition_from_wire(value: int) -> Disposition:
+    """Return the disposition of a wire value. Raises: ConfigurationError for an unknown one."""
+    return Disposition[_member_name(findings_pb2.Disposition.items(), value, "DISPOSITION_")]
 
 
 def _member_name(items: Sequence[tuple[str, int]], value: int, prefix: str) -> str:

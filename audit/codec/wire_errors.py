@@ -18,6 +18,7 @@ from google.rpc import (  # type: ignore[import-untyped]
 from audit.errors import (
     AuditError,
     AuditNotFound,
+    CorruptState,
     FieldViolation,
     InvalidRequest,
     RequestConflict,
@@ -67,6 +68,13 @@ _TABLE: Final = (
         code=code_pb2.UNAVAILABLE,
         reason="SERVICE_STOPPING",
         rebuild=ServiceStopping,
+    ),
+    # Trying again would not help, as it does with other failures of the database.
+    _Row(
+        error=CorruptState,
+        code=code_pb2.DATA_LOSS,
+        reason="PROVIDER_EVIDENCE_CORRUPT",
+        rebuild=CorruptState,
     ),
     # A database's own words may quote the row that it refused, and with it a prompt.
     _Row(

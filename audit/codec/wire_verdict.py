@@ -12,6 +12,16 @@ from audit.codec.wire_enums import (
     reason_from_wire,
     reason_to_wire,
 )
+from audit.codec.wire_findings import (
+    attack_from_wire,
+    attack_to_wire,
+    explanation_from_wire,
+    explanation_to_wire,
+    finding_from_wire,
+    finding_to_wire,
+    noise_from_wire,
+    noise_to_wire,
+)
 from audit.records import RunnerBuild, Sensitivity, Statistic, Verdict
 
 
@@ -32,6 +42,11 @@ def verdict_to_wire(verdict: Verdict) -> pb.Verdict:
         calibration_id=verdict.calibration_id,
         model_digest=verdict.model_digest,
         runner=_runner_to_wire(verdict.runner),
+        policy_id=verdict.policy_id,
+        log10_e_value=verdict.log10_e_value,
+        noise=noise_to_wire(verdict.noise),
+        diagnosis=[explanation_to_wire(explanation) for explanation in verdict.diagnosis],
+        provider=finding_to_wire(verdict.provider),
     )
 
 
@@ -54,6 +69,11 @@ def verdict_from_wire(message: pb.Verdict) -> Verdict:
         calibration_id=message.calibration_id if has("calibration_id") else None,
         model_digest=message.model_digest if has("model_digest") else None,
         runner=_runner_from_wire(message.runner) if has("runner") else None,
+        policy_id=message.policy_id if has("policy_id") else None,
+        log10_e_value=message.log10_e_value if has("log10_e_value") else None,
+        noise=noise_from_wire(message.noise) if has("noise") else None,
+        diagnosis=tuple(explanation_from_wire(cause) for cause in message.diagnosis),
+        provider=finding_from_wire(message.provider) if has("provider") else None,
     )
 
 
@@ -87,6 +107,7 @@ def _sensitivity_to_wire(sensitivity: Sensitivity | None) -> pb.Sensitivity | No
         logit_noise_logits=sensitivity.logit_noise_logits,
         substituted_token_share=sensitivity.substituted_token_share,
         statement=sensitivity.statement,
+        attacks=[attack_to_wire(attack) for attack in sensitivity.attacks],
     )
 
 
@@ -97,6 +118,7 @@ def _sensitivity_from_wire(message: pb.Sensitivity) -> Sensitivity:
         logit_noise_logits=noise if message.HasField("logit_noise_logits") else None,
         substituted_token_share=share if message.HasField("substituted_token_share") else None,
         statement=message.statement,
+        attacks=tuple(attack_from_wire(attack) for attack in message.attacks),
     )
 
 

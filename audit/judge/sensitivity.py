@@ -1,89 +1,94 @@
 """What an audit could have seen: the smallest deviations that it would mostly have failed.
 
-Both figures use this exchange's own length and closeness of calls, and err on the modest side:
-honest noise and rivals beyond the second are left out, and each of them would only add to the
-statistic.
+The figures use this exchange's own calls. For a deviation the log e-value grows by a known mean and
+variance a call; it is taken to be seen once the mean less the spread's quantile clears the
+threshold under any one alternative. Peaks before the end are left out, so the figures are modest.
 
-Legend: R scored rows (output tokens), Q quadrature points.
+Legend: R calls, K alternatives, D deviations of one kind, C outcome classes.
 """
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
-from audit.judge.deviation import MARGIN_CLIP_LOGITS
+from audit.findings import AttackPower
+from audit.judge.alternatives import LOG_PRIOR_K, EvidenceLaw
+from audit.judge.calls import FAR, FAR_MARGIN_STEPS, MATCH, NEAR, Calls
 from audit.records import Sensitivity
-from reference_runner.records import Evidence
 
 Float64Array = NDArray[np.float64]
 
-POWER = 0.95
+#: Noise levels tried, in logits; beyond the last nearly every call turns already.
+NOISE_LEVELS_D: Float64Array = 2.0 ** (np.arange(-28, 13) / 4.0)
 
-#: Noise beyond this changes nearly every call already, so a larger figure would tell nothing.
-MAX_LOGIT_NOISE = 8.0
-
-_NODES_Q, _WEIGHTS_Q = np.polynomial.legendre.leggauss(16)
+#: Shares of stray tokens tried.
+STRAY_SHARES_D: Float64Array = 2.0 ** (-np.arange(36, -1, -1) / 4.0)
 
 
-def measure_sensitivity(evidence: Evidence, threshold_logits: float) -> Sensitivity:
-    """Return the smallest deviations that would have been failed with probability `POWER`."""
-    num_tokens = evidence.num_tokens
-    share = detectable_share(num_tokens, threshold_logits)
-    noise = detectable_noise(evidence.top_two_gap_logits_R.astype(np.float64), threshold_logits)
+def measure_sensitivity(
+    calls: Calls,
+    law: EvidenceLaw,
+    *,
+    threshold_nats: float,
+    power: float,
+    attacks: tuple[AttackPower, ...] = (),
+) -> Sensitivity:
+    """Return the smallest deviations that would have been failed with probability `power`."""
+    counted = calls.counted()
+    gains = _Gains(counted, law, threshold_nats=threshold_nats, power=power)
+    noise = gains.smallest(NOISE_LEVELS_D, _turned_by_noise(counted.gap_logits_R))
+    share = gains.smallest(STRAY_SHARES_D, STRAY_SHARES_D[:, None])
     return Sensitivity(
-        power=POWER,
+        power=power,
         logit_noise_logits=noise,
         substituted_token_share=share,
-        statement=_statement(num_tokens, share, noise),
+        statement=_statement(calls.num_tokens, share, noise, power),
+        attacks=attacks,
     )
 
 
-def detectable_share(num_tokens: int, threshold_logits: float) -> float | None:
-    """Return the smallest share of unrelated tokens that would mostly be failed, or None.
-
-    An unrelated token lies beyond the clip; tokens are replaced independently.
-    """
-    needed = int(np.floor(threshold_logits * num_tokens / MARGIN_CLIP_LOGITS)) + 1
-    if needed > num_tokens:
-        return None
-    # the share at which `needed` or more replacements are likely: Clopper-Pearson's upper limit,
-    # read backwards
-    return float(stats.beta.ppf(POWER, needed, num_tokens - needed + 1))
+def _turned_by_noise(gap_logits_R: Float64Array) -> Float64Array:
+    turned_DR: Float64Array = special.ndtr(-gap_logits_R / NOISE_LEVELS_D[:, None])
+    return turned_DR
 
 
-def detectable_noise(gaps_logits_R: Float64Array, threshold_logits: float) -> float | None:
-    """Return the smallest noise on logit differences that would mostly be failed, or None.
+class _Gains:
+    """The log e-value of each call for either outcome, and what sums of them reach."""
 
-    A call with gap g flips under noise of standard deviation s with probability Phi(-g / s), and
-    then deviates by what the noise exceeds the gap, clipped.
-    """
-    low, high = 0.0, MAX_LOGIT_NOISE
-    if not _is_seen(gaps_logits_R, high, threshold_logits):
-        return None
-    while high - low > 1e-3 * high:
-        middle = (low + high) / 2
-        if _is_seen(gaps_logits_R, middle, threshold_logits):
-            high = middle
-        else:
-            low = middle
-    return high
+    def __init__(
+        self, calls: Calls, law: EvidenceLaw, *, threshold_nats: float, power: float
+    ) -> None:
+        # a turned call is taken to be the runner-up's: its margin is then the gap
+        turned = np.where(calls.gap_steps_R >= FAR_MARGIN_STEPS, FAR, NEAR).astype(np.int8)
+        matched = np.full_like(turned, MATCH)
+        self._if_matched_KR = law.log_e_KR(_with_outcome(calls, matched))
+        self._step_KR = law.log_e_KR(_with_outcome(calls, turned)) - self._if_matched_KR
+        self._needed_K = threshold_nats - LOG_PRIOR_K
+        self._quantile = float(stats.norm.ppf(power))
 
-
-def _is_seen(gaps_logits_R: Float64Array, noise_logits: float, threshold_logits: float) -> bool:
-    excess_Q = (_NODES_Q + 1.0) * MARGIN_CLIP_LOGITS / 2
-    weights_Q = _WEIGHTS_Q * MARGIN_CLIP_LOGITS / 2
-    tail_RQ = stats.norm.sf((gaps_logits_R[:, None] + excess_Q) / noise_logits)
-    mean_R = tail_RQ @ weights_Q
-    square_R = tail_RQ @ (2.0 * excess_Q * weights_Q)
-    total, variance = mean_R.sum(), (square_R - mean_R**2).sum()
-    reached = total - float(stats.norm.ppf(POWER)) * np.sqrt(max(variance, 0.0))
-    return bool(reached > threshold_logits * len(gaps_logits_R))
+    def smallest(self, levels_D: Float64Array, turned_DR: Float64Array) -> float | None:
+        """Return the smallest level from which on every larger one is seen, or None."""
+        shape = (len(levels_D), self._step_KR.shape[1])
+        rate_DR = np.broadcast_to(turned_DR, shape)
+        mean_DK = self._if_matched_KR.sum(axis=1) + rate_DR @ self._step_KR.T
+        variance_DK = (rate_DR * (1.0 - rate_DR)) @ (self._step_KR.T**2)
+        seen_D = (mean_DK - self._quantile * np.sqrt(variance_DK) >= self._needed_K).any(axis=1)
+        if not seen_D[-1]:
+            return None
+        unseen = np.flatnonzero(~seen_D)
+        return float(levels_D[0 if len(unseen) == 0 else unseen[-1] + 1])
 
 
-def _statement(num_tokens: int, share: float | None, noise: float | None) -> str:
+def _with_outcome(calls: Calls, outcome_R: NDArray[np.int8]) -> Calls:
+    return replace(calls, outcome_R=outcome_R)
+
+
+def _statement(num_tokens: int, share: float | None, noise: float | None, power: float) -> str:
     parts = []
     if share is not None:
-        parts.append(f"fewer than {share:.1%} of tokens replaced by unrelated ones")
+        parts.append(f"fewer than {share:.2g} of tokens replaced by unrelated ones")
     if noise is not None:
         parts.append(
             f"changes of the model that move logit differences by less than about {noise:.2g} "
@@ -91,4 +96,7 @@ def _statement(num_tokens: int, share: float | None, noise: float | None) -> str
         )
     if not parts:
         return f"At {num_tokens} tokens this audit could have seen nothing; send longer answers."
-    return f"At {num_tokens} tokens this audit could not have seen {', nor '.join(parts)}."
+    return (
+        f"At {num_tokens} tokens this audit could not have seen {', nor '.join(parts)}, "
+        f"with probability {power:.0%}."
+    )

@@ -1,8 +1,9 @@
 """Job and Verdict to an in-toto Statement v1: what is signed, in the words of the predicate.
 
 `audit.ledger.envelope` signs the result; `audit.ledger.verify` checks it. The predicate is
-monotonic: consumers ask for PASSED, so a dropped field never turns a refusal into an acceptance. No
-prompt and no output token is in it; the exchange is named by its digest alone.
+monotonic: consumers ask for PASSED, of the exchange or of its provider, so a dropped field never
+turns a refusal into an acceptance. No prompt and no output token is in it; the exchange is named by
+its digest alone.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from audit.errors import InvalidRequest
+from audit.findings import AttackPower, Explanation, NoiseEstimate, ProviderFinding
 from audit.ledger.verify import PREDICATE_TYPE, STATEMENT_TYPE
 from audit.records import Claim, Job, Outcome, RunnerBuild, Sensitivity, Statistic, Verdict
 
@@ -71,6 +73,11 @@ def _judgement(verdict: Verdict) -> JsonMembers:
             "statistics": [_statistic(statistic) for statistic in verdict.statistics],
             "sensitivity": _sensitivity(verdict.sensitivity),
             "calibration": _stated({"id": verdict.calibration_id}) or None,
+            "policy": _stated({"id": verdict.policy_id}) or None,
+            "log10EValue": verdict.log10_e_value,
+            "noise": _noise(verdict.noise),
+            "diagnosis": [_explanation(cause) for cause in verdict.diagnosis] or None,
+            "provider": _provider(verdict.provider),
             "reference": _reference(verdict),
             "runner": _runner(verdict.runner),
         }
@@ -130,6 +137,67 @@ def _sensitivity(sensitivity: Sensitivity | None) -> JsonMembers | None:
             "logitNoiseLogits": sensitivity.logit_noise_logits,
             "substitutedTokenShare": sensitivity.substituted_token_share,
             "statement": sensitivity.statement,
+            "attacks": [_attack(attack) for attack in sensitivity.attacks] or None,
+        }
+    )
+
+
+def _attack(attack: AttackPower) -> JsonMembers:
+    return _stated(
+        {
+            "attack": attack.attack,
+            "label": attack.label,
+            "power": attack.power,
+            "numTokensNeeded": attack.num_tokens_needed,
+        }
+    )
+
+
+def _noise(noise: NoiseEstimate | None) -> JsonMembers | None:
+    if noise is None:
+        return None
+    return _stated(
+        {
+            "estimateLogits": noise.estimate_logits,
+            "lowLogits": noise.low_logits,
+            "highLogits": noise.high_logits,
+            "confidence": noise.confidence,
+        }
+    )
+
+
+def _explanation(explanation: Explanation) -> JsonMembers:
+    return _stated(
+        {
+            "name": explanation.name,
+            "statement": explanation.statement,
+            "disposition": explanation.disposition.name,
+            "probability": explanation.probability,
+            "logLikelihoodNats": explanation.log_likelihood_nats,
+            "estimate": explanation.estimate,
+            "firstToken": explanation.first_token,
+            "lastToken": explanation.last_token,
+        }
+    )
+
+
+def _provider(finding: ProviderFinding | None) -> JsonMembers | None:
+    if finding is None:
+        return None
+    return _stated(
+        {
+            "streamId": finding.stream_id,
+            "verdict": _VERDICTS[Outcome(finding.outcome)],
+            "statement": finding.statement,
+            "numExchanges": finding.num_exchanges,
+            "numTokens": finding.num_tokens,
+            "log10EValue": finding.log10_e_value,
+            "log10Threshold": finding.log10_threshold,
+            "failedAtExchange": finding.failed_at_exchange,
+            "substitutedShareLow": finding.substituted_share_low,
+            "numTells": finding.num_tells,
+            "stickyLog10EValue": finding.sticky_log10_e_value,
+            "noise": _noise(finding.noise),
         }
     )
 

@@ -19,6 +19,7 @@ from audit.codec.limits import check_audit_id, check_request, page_size_of
 from audit.codec.wire import audit_to_wire, request_from_wire
 from audit.codec.wire_errors import ServiceStopping
 from audit.codec.wire_filter import filter_from_wire
+from audit.codec.wire_provider import provider_to_wire
 from audit.ports import AuditStore
 from audit.records import AuditRecord, AuditState
 
@@ -76,6 +77,15 @@ class AuditServicer(AuditServiceServicer):
         """Return one page of audits, newest first. Raises: InvalidRequest."""
         return await self._in_thread(self._list, request)
 
+    async def ListProviders(
+        self, request: pb.ListProvidersRequest, context: object
+    ) -> pb.ListProvidersResponse:
+        """Return one page of providers, most recently updated first.
+
+        Raises: InvalidRequest, CorruptState.
+        """
+        return await self._in_thread(self._list_providers, request)
+
     def stop_watching(self) -> None:
         """End every watch that is under way; call it on the event loop."""
         self._stopping.set()
@@ -109,5 +119,14 @@ class AuditServicer(AuditServiceServicer):
         )
         return pb.ListAuditsResponse(
             audits=[audit_to_wire(record) for record in page.audits],
+            next_page_token=page.next_cursor or "",
+        )
+
+    def _list_providers(self, message: pb.ListProvidersRequest) -> pb.ListProvidersResponse:
+        page = self._store.list_streams(
+            page_size=page_size_of(message.page_size), cursor=message.page_token or None
+        )
+        return pb.ListProvidersResponse(
+            providers=[provider_to_wire(stream) for stream in page.streams],
             next_page_token=page.next_cursor or "",
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from plans import Plan, Source
-from prompts import Prompt, cut_endings, cut_prompts
+from prompts import Prompt, cut_endings, cut_other_prompts, cut_prompts
 from transformers import PreTrainedTokenizerBase
 
 Body = dict[str, Any]
@@ -104,7 +104,8 @@ def build_bodies(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> list[Body]:
     serve = plan.source is Source.TRANSFORMERS_SERVE
     used: set[int] = set()
     bodies: list[Body] = []
-    prompts = cut_prompts(tokenizer, plan.bucket, plan.num_exchanges, plan.num_prompts_skipped)
+    cut = cut_other_prompts if plan.is_other_text else cut_prompts
+    prompts = cut(tokenizer, plan.bucket, plan.num_exchanges, plan.num_prompts_skipped)
     for index, prompt in enumerate(prompts):
         prompt_fields, stream = _prompt_fields(prompt, plan, rng), _stream_fields(plan, rng)
         low, high = NUM_STREAMED_TOKENS_RANGE if stream else plan.num_tokens_range

@@ -79,6 +79,10 @@ def _really_sent(body: Body, trick: Trick, rng: random.Random) -> Body:
     match trick:
         case Trick.HOTTER:
             return {**body, "temperature": round(body["temperature"] + HOTTER_BY, 3)}
+        case Trick.TEN_PERCENT_HOTTER:
+            return {**body, "temperature": round(body["temperature"] * 1.1, 3)}
+        case Trick.TEN_PERCENT_COLDER:
+            return {**body, "temperature": round(body["temperature"] * 0.9, 3)}
         case Trick.OTHER_SEED:
             return {**body, "seed": rng.randint(1, MAX_SEED)}
         case Trick.NONE | Trick.FLIP:

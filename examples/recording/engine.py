@@ -50,7 +50,12 @@ def _environment() -> dict[str, str]:
 
 
 def _command(
-    python: Path, checkpoint: Path, dtype: str, port: int, fingerprint: str | None
+    python: Path,
+    checkpoint: Path,
+    dtype: str,
+    port: int,
+    fingerprint: str | None,
+    kv_cache_dtype: str,
 ) -> list[str]:
     """Return the command line of the server."""
     options = {
@@ -62,6 +67,7 @@ def _command(
         "--max-model-len": str(MAX_MODEL_LENGTH),
         "--max-num-seqs": str(MAX_NUM_SEQUENCES),
         "--generation-config": "vllm",
+        "--kv-cache-dtype": kv_cache_dtype,
     }
     if fingerprint is not None:
         options |= {"--fingerprint-mode": "custom", "--fingerprint-value": fingerprint}
@@ -107,7 +113,13 @@ def stop_group(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running_engine(
-    *, python: Path, checkpoint: Path, dtype: str, log: Path, fingerprint: str | None = None
+    *,
+    python: Path,
+    checkpoint: Path,
+    dtype: str,
+    log: Path,
+    fingerprint: str | None = None,
+    kv_cache_dtype: str = "auto",
 ) -> Iterator[Engine]:
     """Serve `checkpoint` as model "example" for as long as the `with` block lasts.
 
@@ -119,7 +131,7 @@ def running_engine(
     base_url = f"http://127.0.0.1:{(port := free_port())}"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            _command(python, checkpoint, dtype, port, fingerprint),
+            _command(python, checkpoint, dtype, port, fingerprint, kv_cache_dtype),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=sink,

@@ -29,6 +29,8 @@ class Weights(Enum):
 
     EXAMPLE = "example"
     INT4 = "int4"
+    INT4_GROUPS_OF_32 = "int4-g32"
+    INT8 = "int8"
     FP8 = "fp8"
     OTHER = "other"
 
@@ -38,6 +40,8 @@ class Trick(Enum):
 
     NONE = "none"
     HOTTER = "hotter"
+    TEN_PERCENT_HOTTER = "ten-percent-hotter"
+    TEN_PERCENT_COLDER = "ten-percent-colder"
     OTHER_SEED = "other-seed"
     FLIP = "flip"
 
@@ -77,6 +81,9 @@ class Plan:
     dtype: str = "bfloat16"
     weights: Weights = Weights.EXAMPLE
     trick: Trick = Trick.NONE
+    is_other_text: bool = False
+    is_compressed: bool = False
+    kv_cache_dtype: str = "auto"
     temperatures: tuple[float, ...] = ALL_TEMPERATURES
     filters: tuple[tuple[int, float], ...] = ALL_FILTERS
     num_tokens_range: tuple[int, int] = (150, 300)
@@ -111,6 +118,13 @@ def _honest(
         dtype=dtype,
         shapes=shapes,
     )
+
+
+def _fp32_calibration(concurrency: int, bucket: int) -> Plan:
+    """Return a plan of one honest float32 variant to calibrate on."""
+    name = f"honest-vllm-fp32-calibration-batch-{concurrency}"
+    plan = _honest(name, bucket, 120, "float32", EVERY_SHAPE)
+    return replace(plan, label=f"honest, float32, batch {concurrency}", concurrencies=(concurrency,))
 
 
 def _in_process(name: str, bucket: int, num_exchanges: int) -> Plan:
@@ -181,24 +195,15 @@ def _cheat(
     )
 
 
-CALIBRATION_SHAPES = Shapes(token_ids=0.1, chat=0.05, may_stop_early=0.1)
 EVERY_SHAPE = Shapes(token_ids=0.15, chat=0.15, streamed=0.1, may_stop_early=0.1)
 EVERY_SHAPE_AND_STOPS = replace(EVERY_SHAPE, stop_strings=0.08, file_endings=0.1)
 
 PLANS: tuple[Plan, ...] = (
-    _honest(
-        "honest-vllm-bf16-calibration-1",
-        0,
-        336,
-        "bfloat16",
-        CALIBRATION_SHAPES,
-        drawn_as="honest-vllm-bf16-calibration",
-    ),
-    _honest("honest-vllm-bf16-calibration-2", 13, 132, "bfloat16", EVERY_SHAPE),
     _honest("honest-vllm-bf16-1", 1, 228, "bfloat16", EVERY_SHAPE, drawn_as="honest-vllm-bf16"),
     _honest("honest-vllm-bf16-2", 14, 228, "bfloat16", EVERY_SHAPE_AND_STOPS),
     _honest("honest-vllm-fp32", 2, 60, "float32", Shapes(token_ids=0.15, chat=0.15)),
-    _honest("honest-vllm-fp32-calibration", 15, 120, "float32", EVERY_SHAPE),
+    _fp32_calibration(1, 0),
+    _fp32_calibration(16, 13),
     _in_process("honest-transformers-bf16", 3, 48),
     _in_process("honest-transformers-calibration", 4, 120),
     _served_by_transformers(),

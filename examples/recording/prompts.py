@@ -6,6 +6,9 @@ are hashed into one of `NUM_BUCKETS` buckets, and each recorded file owns one bu
 files can share a prompt and each file can be recorded again alone. The choice depends only on the
 interpreter version and on the tokenizer.
 
+`cut_other_prompts` cuts prompts from text that is no Python: licences and Perl manuals of a Debian
+system.
+
 Not run by itself; `record.py` imports it.
 """
 
@@ -25,6 +28,7 @@ NUM_TOKENS_MAX = 120
 NUM_CANDIDATES_PER_FILE = 10
 NUM_CHARACTERS_READ = 700
 NUM_TOKENS_UNSAID_MAX = 3
+NUM_PARAGRAPHS_PER_FILE = 200
 HEADING = re.compile(r"^[ ]*((?:async )?def |class )", re.MULTILINE)
 
 
@@ -113,3 +117,45 @@ def cut_endings(tokenizer: PreTrainedTokenizerBase, bucket: int) -> Iterator[Pro
         long_enough = len(kept) >= NUM_TOKENS_MIN
         if long_enough and "\ufffd" not in ending and _bucket(opening) == bucket:
             yield _prompt(tokenizer, ending)
+
+
+def _paragraphs() -> Iterator[str]:
+    """Yield paragraphs of licences and of Perl's own modules, in a fixed order."""
+    roots = (Path("/usr/share/common-licenses"), *sorted(Path("/usr/share/perl").glob("5.*.*")))
+    found: dict[str, None] = {}
+    for root in roots:
+        for path in sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink()):
+            if root.name.startswith("5.") and path.suffix not in (".pm", ".pod"):
+                continue
+            text = path.read_text(encoding="utf-8", errors="replace")
+            parts = re.split(r"\n\s*\n", text)
+            found |= dict.fromkeys(p.strip() for p in parts[:NUM_PARAGRAPHS_PER_FILE] if p.strip())
+    paragraphs = list(found)
+    random.Random(0).shuffle(paragraphs)
+    yield from paragraphs
+
+
+def cut_other_prompts(
+    tokenizer: PreTrainedTokenizerBase, bucket: int, count: int, num_skipped: int = 0
+) -> list[Prompt]:
+    """Return `count` different prompts of one bucket from text that is no Python.
+
+    The first `num_skipped` prompts of the bucket are left to others.
+
+    Raises:
+        ValueError: if this system does not hold that many.
+    """
+    wanted = num_skipped + count
+    rng = random.Random(f"other {bucket}")
+    prompts: list[Prompt] = []
+    for paragraph in _paragraphs():
+        ids: list[int] = tokenizer.encode(paragraph, add_special_tokens=False)
+        opening = str(tokenizer.decode(ids[:NUM_TOKENS_MIN]))
+        if len(ids) < NUM_TOKENS_MIN or _bucket(opening) != bucket:
+            continue
+        text = str(tokenizer.decode(ids[: rng.randint(NUM_TOKENS_MIN, NUM_TOKENS_MAX)]))
+        if "\ufffd" not in text:
+            prompts.append(_prompt(tokenizer, text))
+        if len(prompts) == wanted:
+            return prompts[num_skipped:]
+    raise ValueError(f"only {len(prompts)} of {wanted} prompts in bucket {bucket}")

@@ -1,10 +1,11 @@
-"""Write the checkpoints that cheating providers load: int4, fp8, or another training run.
+"""Write the checkpoints that cheating providers load: int4, int8, fp8, or another training run.
 
-All linear layers except `lm_head` are changed. `int4` (groups of 128) is a compressed-tensors
-"pack-quantized" checkpoint, which vLLM runs with real W4A16 kernels. `fp8` holds the rounded values
-as bfloat16, since vLLM's fp8 does not run on CPUs. Not run by itself; `record.py` imports it.
+All linear layers except `lm_head` are changed. `int4` is a compressed-tensors "pack-quantized"
+checkpoint, which vLLM runs with real W4A16 kernels. `fp8` and `int8` hold the rounded values as
+bfloat16: vLLM's fp8 does not run on CPUs, its int8 would round the activations too. Not run by
+itself; `record.py` imports it.
 
-Legend: O output channels, I input channels, G groups of 128 input channels, P packed words of eight
+Legend: O output channels, I input channels, G groups of input channels, P packed words of eight
 input channels.
 """
 
@@ -13,14 +14,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-GROUP_SIZE = 128
+INT8_GROUP_SIZE = 32
 VALUES_PER_WORD = 8
 INT4_MAX = 7.5
+INT8_MAX = 127.0
 FP8_MAX = torch.finfo(torch.float8_e4m3fn).max
 TRAINING_MINUTES = 2
 TRAINING_SEED = 2
@@ -33,10 +36,10 @@ def _is_linear(name: str) -> bool:
     return name.endswith("_proj.weight")
 
 
-def _int4(name: str, weight_OI: torch.Tensor) -> Tensors:
+def _int4(group_size: int, name: str, weight_OI: torch.Tensor) -> Tensors:
     """Return the packed form of one weight: eight 4-bit values per word, lowest bits first."""
     num_out, num_in = weight_OI.shape
-    groups_OGI = weight_OI.float().view(num_out, num_in // GROUP_SIZE, GROUP_SIZE)
+    groups_OGI = weight_OI.float().view(num_out, num_in // group_size, group_size)
     scale_OG = (groups_OGI.abs().amax(dim=-1) / INT4_MAX).bfloat16()
     steps_OGI = groups_OGI / scale_OG.float().unsqueeze(-1)
     values_OI = steps_OGI.round().clamp(-8, 7).long().view(num_out, num_in) + 8
@@ -57,14 +60,22 @@ def _fp8(name: str, weight_OI: torch.Tensor) -> Tensors:
     return {name: rounded_OI.bfloat16()}
 
 
-def _int4_config() -> dict[str, object]:
+def _int8(name: str, weight_OI: torch.Tensor) -> Tensors:
+    """Return one weight rounded to 8 bits in groups of 32 inputs, stored as bfloat16."""
+    groups_OGI = weight_OI.float().unflatten(1, (-1, INT8_GROUP_SIZE))
+    scale_OG1 = groups_OGI.abs().amax(dim=-1, keepdim=True) / INT8_MAX
+    rounded_OGI = (groups_OGI / scale_OG1).round() * scale_OG1
+    return {name: rounded_OGI.flatten(1).bfloat16()}
+
+
+def _int4_config(group_size: int) -> dict[str, object]:
     """Return the compressed-tensors entry of the model's configuration."""
     weights = {
         "num_bits": 4,
         "type": "int",
         "symmetric": True,
         "strategy": "group",
-        "group_size": GROUP_SIZE,
+        "group_size": group_size,
         "dynamic": False,
     }
     group = {
@@ -99,9 +110,15 @@ def _rewrite(
     (out / "config.json").write_text(json.dumps(merged, indent=2) + "\n")
 
 
-def write_int4(model: Path, out: Path) -> None:
+def write_int4(model: Path, out: Path, group_size: int) -> None:
     """Write the W4A16 checkpoint of `model`."""
-    _rewrite(model, out, _int4, {"quantization_config": _int4_config()})
+    config: dict[str, object] = {"quantization_config": _int4_config(group_size)}
+    _rewrite(model, out, partial(_int4, group_size), config)
+
+
+def write_int8(model: Path, out: Path) -> None:
+    """Write the checkpoint of `model` with weights rounded to 8 bits."""
+    _rewrite(model, out, _int8, {})
 
 
 def write_fp8(model: Path, out: Path) -> None:

@@ -28,7 +28,8 @@ from client import Claim, record_from_server
 from engine import Engine, running_engine
 from manifest import write_manifest, write_traffic
 from plans import PLANS, Plan, Source, Weights, fresh
-from quantise import train_other, write_fp8, write_int4
+from quantise import train_other, write_fp8, write_int4, write_int8
+from study_plans import STUDY_PLANS
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers_recorder import record_in_process, running_serve, write_sampling_copy
 
@@ -43,6 +44,7 @@ class Session:
     out: Path
     work: Path
     tokenizer: PreTrainedTokenizerBase
+    every_plan: tuple[Plan, ...]
 
 
 def _checkpoint(session: Session, weights: Weights) -> Path:
@@ -52,7 +54,11 @@ def _checkpoint(session: Session, weights: Weights) -> Path:
         case Weights.EXAMPLE:
             return session.model
         case Weights.INT4:
-            write_int4(session.model, out)
+            write_int4(session.model, out, group_size=128)
+        case Weights.INT4_GROUPS_OF_32:
+            write_int4(session.model, out, group_size=32)
+        case Weights.INT8:
+            write_int8(session.model, out)
         case Weights.FP8:
             write_fp8(session.model, out)
         case Weights.OTHER:
@@ -62,7 +68,11 @@ def _checkpoint(session: Session, weights: Weights) -> Path:
 
 @contextmanager
 def _vllm(
-    session: Session, dtype: str, weights: Weights, fingerprint: str | None
+    session: Session,
+    dtype: str,
+    weights: Weights,
+    fingerprint: str | None,
+    kv_cache_dtype: str = "auto",
 ) -> Iterator[Engine]:
     """Run vLLM on the wanted weights."""
     with running_engine(
@@ -71,6 +81,7 @@ def _vllm(
         dtype=dtype,
         log=session.work / f"vllm-{weights.value}-{dtype}.log",
         fingerprint=fingerprint,
+        kv_cache_dtype=kv_cache_dtype,
     ) as engine:
         yield engine
 
@@ -97,7 +108,7 @@ def _honest_fingerprint(session: Session) -> str:
 def _save(session: Session, plan: Plan, lines: list[Body]) -> None:
     """Write the lines of a plan and say so."""
     path = write_traffic(session.out, plan, lines)
-    write_manifest(session.out)
+    write_manifest(session.out, session.every_plan)
     print(json.dumps({"file": path.name, "size_bytes": path.stat().st_size}), flush=True)
 
 
@@ -116,17 +127,18 @@ def _record_from(session: Session, engine: Engine, name: str, plans: list[Plan])
 
 def _record_all(session: Session, plans: list[Plan]) -> None:
     """Record the plans, those that share a server together and in the order of `PLANS`."""
-    grouped: dict[tuple[Source, Weights, str], list[Plan]] = {}
+    grouped: dict[tuple[Source, Weights, str, str], list[Plan]] = {}
     for plan in plans:
-        grouped.setdefault((plan.source, plan.weights, plan.dtype), []).append(plan)
+        key = (plan.source, plan.weights, plan.dtype, plan.kv_cache_dtype)
+        grouped.setdefault(key, []).append(plan)
     fingerprint: str | None = None
-    for (source, weights, dtype), group in grouped.items():
+    for (source, weights, dtype, kv_cache), group in grouped.items():
         if weights is not Weights.EXAMPLE and fingerprint is None:
             fingerprint = _honest_fingerprint(session)
         match source:
             case Source.VLLM:
                 copied = None if weights is Weights.EXAMPLE else fingerprint
-                with _vllm(session, dtype, weights, copied) as engine:
+                with _vllm(session, dtype, weights, copied, kv_cache) as engine:
                     _record_from(session, engine, "vllm-cpu", group)
             case Source.TRANSFORMERS_SERVE:
                 with _serve(session, dtype) as engine:
@@ -154,8 +166,9 @@ def _parse() -> argparse.Namespace:
     add("--model", type=Path, required=True, help="folder of the honest checkpoint")
     add("--out", type=Path, required=True, help="folder of the traffic files")
     add("--work", type=Path, help="folder for logs and derived checkpoints; default: a new one")
-    names = [plan.name for plan in PLANS]
-    add("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    add("--study", action="store_true", help="the plans of study_plans.py instead of plans.py")
+    names = [plan.name for plan in (*PLANS, *STUDY_PLANS)]
+    add("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     add("--fresh", metavar="WORD", help="draw other prompts and seeds, which WORD decides")
     add("--num-exchanges", type=int, default=48, help="size of each fresh file; default: 48")
     add("--manifest-only", action="store_true", help="record nothing, write manifest.json anew")
@@ -165,8 +178,9 @@ def _parse() -> argparse.Namespace:
 def main() -> None:
     """Parse the command line and record."""
     args = _parse()
+    every_plan = STUDY_PLANS if args.study else PLANS
     if args.manifest_only:
-        write_manifest(args.out)
+        write_manifest(args.out, every_plan)
         return
     signal.signal(signal.SIGTERM, _die)
     work: Path = args.work or Path(tempfile.mkdtemp(prefix="recording-"))
@@ -179,8 +193,9 @@ def main() -> None:
         out=args.out,
         work=work.resolve(),
         tokenizer=AutoTokenizer.from_pretrained(args.model),
+        every_plan=every_plan,
     )
-    plans = [plan for plan in PLANS if plan.name in args.only]
+    plans = [plan for plan in every_plan if args.only is None or plan.name in args.only]
     if args.fresh is not None:
         plans = [fresh(plan, args.fresh, args.num_exchanges) for plan in plans]
     _record_all(session, plans)

@@ -19,12 +19,14 @@ from torch import Tensor
 
 
 class CutDistances(NamedTuple):
-    """How far tokens are from a filter's cut, in logits over T, both [R, V] float32."""
+    """Which tokens survive, and how far each is from a cut, in logits over T, all [R, V]."""
 
+    keep_RV: Tensor
+    """As `kept_mask` gives it, bool."""
     to_leave_RV: Tensor
-    """For kept tokens, the change that would drop them; infinite where nothing can."""
+    """For kept tokens, the change that would drop them; infinite where nothing can. float32."""
     to_enter_RV: Tensor
-    """For dropped tokens, the change that would keep them; 0 for kept ones."""
+    """For dropped tokens, the change that would keep them; 0 for kept ones. float32."""
 
 
 def kept_mask(scaled_RV: Tensor, *, top_k: int, top_p: float) -> Tensor | None:
@@ -32,65 +34,88 @@ def kept_mask(scaled_RV: Tensor, *, top_k: int, top_p: float) -> Tensor | None:
 
     `scaled_RV` are logits divided by the temperature, float32.
     """
-    keep_RV: Tensor | None = None
-    if 0 < top_k < scaled_RV.shape[-1]:
-        keep_RV = scaled_RV >= _kth_largest(scaled_RV, top_k)
-    if top_p < 1.0:
-        survivors_RV = scaled_RV if keep_RV is None else scaled_RV.masked_fill(~keep_RV, -torch.inf)
-        mass_RV = ascending_mass(survivors_RV, _max_kept(keep_RV))
-        dropped_RV = mass_RV <= 1.0 - top_p
-        dropped_RV |= survivors_RV == -torch.inf
-        dropped_RV.scatter_(-1, _last_in_order(survivors_RV), False)
-        keep_RV = ~dropped_RV
-    return keep_RV
+    inside_RV = _top_k_mask(scaled_RV, top_k)
+    return _nucleus(scaled_RV, inside_RV, top_p)[0] if top_p < 1.0 else inside_RV
 
 
-def cut_distances(scaled_RV: Tensor, *, top_k: int, top_p: float) -> CutDistances:
-    """Return how far each token is from being dropped, or from being kept.
+def cut_distances(scaled_RV: Tensor, *, top_k: int, top_p: float) -> CutDistances | None:
+    """Return how far each token is from being dropped or kept, or None where nothing is filtered.
 
-    For top-k that is the distance to the best dropped or the worst kept logit, for top-p see below.
+    For top-k that is the distance to the nearest logit on the other side, for top-p see below. The
+    mask is that of `kept_mask`, from the same sort.
     """
-    leave_RV = torch.full_like(scaled_RV, torch.inf)
-    enter_RV = torch.zeros_like(scaled_RV)
-    survivors_RV = scaled_RV
-    if 0 < top_k < scaled_RV.shape[-1]:
-        kth_R1 = _kth_largest(scaled_RV, top_k)
-        keep_RV = scaled_RV >= kth_R1
-        next_R1 = scaled_RV.masked_fill(keep_RV, -torch.inf).amax(dim=-1, keepdim=True)
-        leave_RV = torch.where(keep_RV, scaled_RV - next_R1, leave_RV)
-        enter_RV = torch.where(keep_RV, enter_RV, kth_R1 - scaled_RV)
-        survivors_RV = scaled_RV.masked_fill(~keep_RV, -torch.inf)
+    inside_RV = _top_k_mask(scaled_RV, top_k)
+    cuts = None if inside_RV is None else _swap_distances(scaled_RV, inside_RV)
     if top_p < 1.0:
-        nucleus = _nucleus_distances(scaled_RV, survivors_RV, top_p)
-        leave_RV = torch.minimum(leave_RV, nucleus.to_leave_RV)
-        enter_RV = torch.maximum(enter_RV, nucleus.to_enter_RV)
-    return CutDistances(leave_RV, enter_RV)
+        nucleus = _nucleus_distances(scaled_RV, inside_RV, top_p)
+        cuts = nucleus if cuts is None else _both(cuts, nucleus)
+    if cuts is None:
+        return None
+    leave_RV = cuts.to_leave_RV.masked_fill(~cuts.keep_RV, torch.inf)
+    return CutDistances(cuts.keep_RV, leave_RV, cuts.to_enter_RV.masked_fill(cuts.keep_RV, 0.0))
 
 
-def _nucleus_distances(scaled_RV: Tensor, survivors_RV: Tensor, top_p: float) -> CutDistances:
+def _both(first: CutDistances, second: CutDistances) -> CutDistances:
+    return CutDistances(
+        second.keep_RV,
+        torch.minimum(first.to_leave_RV, second.to_leave_RV),
+        torch.maximum(first.to_enter_RV, second.to_enter_RV),
+    )
+
+
+def _swap_distances(scaled_RV: Tensor, keep_RV: Tensor) -> CutDistances:
+    """Return each token's distance to the nearest one on the other side, 0 where it is past it."""
+    worst_kept_R1 = scaled_RV.masked_fill(~keep_RV, torch.inf).amin(dim=-1, keepdim=True)
+    best_dropped_R1 = scaled_RV.masked_fill(keep_RV, -torch.inf).amax(dim=-1, keepdim=True)
+    return CutDistances(
+        keep_RV,
+        (scaled_RV - best_dropped_R1).clamp_(min=0.0),
+        (worst_kept_R1 - scaled_RV).clamp_(min=0.0),
+    )
+
+
+def _nucleus_distances(scaled_RV: Tensor, inside_RV: Tensor | None, top_p: float) -> CutDistances:
     """Return the distances for top-p alone, by the nearer of two ways across the cut.
 
     Either kept logits shift against dropped ones until the token's cumulative mass meets the cut
     (to first order by the missing mass over p (1 - p)), or the token changes places with the
     nearest one on the other side.
     """
-    # a token that top-k dropped would enter at the light end: its mass is its own alone
-    own_mass_RV = (scaled_RV - survivors_RV.logsumexp(dim=-1, keepdim=True)).exp()
-    inside_RV = survivors_RV > -torch.inf
-    mass_RV = ascending_mass(survivors_RV, _max_kept(inside_RV))
-    mass_RV = torch.where(inside_RV, mass_RV, own_mass_RV)
-    slack_RV = mass_RV - (1.0 - top_p)
+    keep_RV, mass_RV = _nucleus(scaled_RV, inside_RV, top_p)
+    if inside_RV is not None:
+        # a token that top-k dropped would enter at the light end: its mass is its own alone
+        survivors_RV = scaled_RV.masked_fill(~inside_RV, -torch.inf)
+        own_mass_RV = (scaled_RV - survivors_RV.logsumexp(dim=-1, keepdim=True)).exp_()
+        mass_RV = torch.where(inside_RV, mass_RV, own_mass_RV)
     # float32 would take a tiny p for 0, and 0 / 0 is no distance
-    shift_RV = slack_RV.abs() / max(top_p * (1.0 - top_p), 1e-30)
-    keep_RV = inside_RV & (slack_RV > 0.0)
-    lowest_kept_R1 = scaled_RV.masked_fill(~keep_RV, torch.inf).amin(dim=-1, keepdim=True)
-    best_dropped_R1 = scaled_RV.masked_fill(keep_RV, -torch.inf).amax(dim=-1, keepdim=True)
-    leave_RV = torch.minimum(shift_RV, (scaled_RV - best_dropped_R1).clamp(min=0.0))
-    enter_RV = torch.minimum(shift_RV, (lowest_kept_R1 - scaled_RV).clamp(min=0.0))
-    none_RV = torch.zeros_like(enter_RV)
+    shift_RV = (mass_RV - (1.0 - top_p)).abs_().div_(max(top_p * (1.0 - top_p), 1e-30))
+    swap = _swap_distances(scaled_RV, keep_RV)
     return CutDistances(
-        torch.where(keep_RV, leave_RV, none_RV + torch.inf), torch.where(keep_RV, none_RV, enter_RV)
+        keep_RV,
+        torch.minimum(shift_RV, swap.to_leave_RV),
+        torch.minimum(shift_RV, swap.to_enter_RV),
     )
+
+
+def _nucleus(scaled_RV: Tensor, inside_RV: Tensor | None, top_p: float) -> tuple[Tensor, Tensor]:
+    """Return which tokens top-p keeps of those inside, and their cumulative mass, both [R, V]."""
+    survivors_RV, num_inside = scaled_RV, None
+    if inside_RV is not None:
+        survivors_RV = scaled_RV.masked_fill(~inside_RV, -torch.inf)
+        num_inside = int(inside_RV.sum(dim=-1).max())
+    mass_RV = ascending_mass(survivors_RV, num_inside)
+    keep_RV = mass_RV > 1.0 - top_p
+    keep_RV &= survivors_RV > -torch.inf
+    keep_RV.scatter_(-1, _last_in_order(survivors_RV), True)
+    return keep_RV, mass_RV
+
+
+def _top_k_mask(scaled_RV: Tensor, top_k: int) -> Tensor | None:
+    if not 0 < top_k < scaled_RV.shape[-1]:
+        return None
+    kth_R1 = torch.topk(scaled_RV, top_k, dim=-1).values[:, -1:]
+    # a logit of -inf is never kept, not even where fewer than k are finite
+    return scaled_RV >= kth_R1.clamp(min=torch.finfo(scaled_RV.dtype).min)
 
 
 def ascending_mass(scaled_RV: Tensor, num_kept: int | None = None) -> Tensor:
@@ -106,14 +131,6 @@ def ascending_mass(scaled_RV: Tensor, num_kept: int | None = None) -> Tensor:
     ascending_RV, order_RV = scaled_RV.sort(dim=-1, descending=False, stable=True)
     mass_RV = ascending_RV.softmax(dim=-1).cumsum(dim=-1)
     return torch.empty_like(mass_RV).scatter_(-1, order_RV, mass_RV)
-
-
-def _max_kept(keep_RV: Tensor | None) -> int | None:
-    return None if keep_RV is None else int(keep_RV.sum(dim=-1).max())
-
-
-def _kth_largest(scaled_RV: Tensor, top_k: int) -> Tensor:
-    return torch.topk(scaled_RV, top_k, dim=-1).values[:, -1:]
 
 
 def _last_in_order(scaled_RV: Tensor) -> Tensor:

@@ -56,6 +56,23 @@ def test_margins_are_finite_and_positive_only_where_the_token_matches(
     assert (margin[matched] == found.top_two_gap_R.numpy()[matched]).all()
 
 
+@settings(max_examples=100, deadline=None)
+@given(seeds, temperatures, top_ks, top_ps, st.integers(2, 40))
+def test_no_claimed_token_is_nearer_than_the_gap(
+    seed: int, temperature: float, top_k: int, top_p: float, vocab_size: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits, noise = random_logits(rng, NUM_ROWS, vocab_size), gumbel(rng, NUM_ROWS, vocab_size)
+    claimed = rng.integers(0, vocab_size, NUM_ROWS)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=0)
+    found = drawn(logits, claimed, noise, sampling)
+    other = drawn(logits, (claimed + 1) % vocab_size, noise, sampling)
+    gap, wrong = found.top_two_gap_R.numpy(), ~found.matched_R.numpy()
+    shortfall = -found.signed_margin_R.numpy()
+    assert (shortfall[wrong] >= gap[wrong] * (1 - 1e-6)).all()
+    np.testing.assert_array_equal(gap, other.top_two_gap_R.numpy())
+
+
 @settings(max_examples=60, deadline=None)
 @given(seeds, temperatures, top_ks, st.sampled_from([1.0, 0.95, 0.5]))
 def test_a_kept_tokens_shortfall_is_at_most_its_distance_to_the_best_rival(

@@ -1,7 +1,8 @@
 """A slow and obvious twin of filters and scoring: Python loops over rows and columns, float64.
 
 Divide by T, keep the top k with ties, drop the light end up to 1 - p, add the noise, and let the
-lowest id win. Only the division by T is float32, as in engines.
+lowest id win. Distances to the cuts are taken token by token. Only the division by T is float32, as
+in engines.
 
 Legend: V vocabulary.
 """
@@ -16,6 +17,7 @@ from reference_runner.records import NO_RIVAL_LOGITS, Sampling
 
 Row = NDArray[np.float32]
 Noise = NDArray[np.float64] | None
+Distances = dict[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +29,9 @@ class TwinScores:
     rank: int
     logprob: float
     gap: float
-    plain_margin: float
-    """Margin against the best kept rival, wherever the claimed token itself stands."""
+    """Smallest change of logits that draws another token, by trying every token."""
+    margin: float
+    """The gap where matched, else minus the claimed token's shortfall."""
     ambiguous: bool
     """Whether a cumulative mass lies so close to the cut that float32 may decide otherwise."""
 
@@ -55,6 +58,36 @@ def kept_columns(scaled: list[float], *, top_k: int, top_p: float) -> tuple[set[
     return kept, ambiguous
 
 
+def cut_distances(scaled: list[float], *, top_k: int, top_p: float) -> tuple[Distances, Distances]:
+    """Return per column how far it is from being dropped, and from being kept."""
+    everything = set(range(len(scaled)))
+    inside, _ = kept_columns(scaled, top_k=top_k, top_p=1.0)
+    leave, enter = _swaps(scaled, inside)
+    if top_p < 1.0:
+        kept, _ = kept_columns(scaled, top_k=top_k, top_p=top_p)
+        top = max(scaled)
+        total = math.fsum(math.exp(scaled[c] - top) for c in inside)
+        leave_p, enter_p = _swaps(scaled, kept)
+        for c in everything:
+            lighter = [i for i in inside if (scaled[i], i) < (scaled[c], c)] if c in inside else []
+            mass = math.fsum(math.exp(scaled[i] - top) for i in [*lighter, c]) / total
+            shift = abs(mass - (1.0 - top_p)) / max(top_p * (1.0 - top_p), 1e-30)
+            if c in kept:
+                leave[c] = min(leave[c], leave_p[c], shift)
+            else:
+                enter[c] = max(enter[c], min(enter_p[c], shift))
+    return leave, enter
+
+
+def _swaps(scaled: list[float], kept: set[int]) -> tuple[Distances, Distances]:
+    """Return each column's distance to the nearest one on the other side of a cut."""
+    dropped = [x for c, x in enumerate(scaled) if c not in kept]
+    best_dropped, worst_kept = max(dropped, default=-math.inf), min(scaled[c] for c in kept)
+    leave = {c: max(0.0, x - best_dropped) for c, x in enumerate(scaled) if c in kept}
+    enter = {c: 0.0 if c in kept else max(0.0, worst_kept - x) for c, x in enumerate(scaled)}
+    return leave, enter
+
+
 def score_row(logits: Row, claimed: int, noise: Noise, sampling: Sampling) -> TwinScores:
     """Score one claimed token by loops."""
     temperature = 1.0 if noise is None else sampling.temperature
@@ -65,8 +98,17 @@ def score_row(logits: Row, claimed: int, noise: Noise, sampling: Sampling) -> Tw
         kept, ambiguous = kept_columns(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
         noised = [s + float(g) for s, g in zip(scaled, noise, strict=True)]
     best = min(kept, key=lambda c: (-noised[c], c))
-    rivals = [noised[c] for c in kept if c != best]
-    gap = (noised[best] - max(rivals)) * temperature if rivals else NO_RIVAL_LOGITS
+    leave, enter = dict.fromkeys(kept, math.inf), dict.fromkeys(range(len(scaled)), 0.0)
+    if noise is not None:
+        leave, enter = cut_distances(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
+    changes = [
+        max(min(max(0.0, noised[best] - noised[c]), leave[best]), enter[c])
+        for c in range(len(scaled))
+        if c != best
+    ]
+    gap = min(min(changes, default=math.inf) * temperature, NO_RIVAL_LOGITS)
+    ahead = [min(max(0.0, noised[c] - noised[claimed]), leave[c]) for c in kept]
+    shortfall = max(max(ahead), enter[claimed]) * temperature
     exact = [float(x) for x in logits]
     total = math.fsum(math.exp(x - max(exact)) for x in exact)
     return TwinScores(
@@ -74,8 +116,8 @@ def score_row(logits: Row, claimed: int, noise: Noise, sampling: Sampling) -> Tw
         excluded=claimed not in kept,
         rank=sum(x > exact[claimed] for x in exact),
         logprob=exact[claimed] - max(exact) - math.log(total),
-        gap=min(gap, NO_RIVAL_LOGITS),
-        plain_margin=(noised[claimed] - noised[best]) * temperature if best != claimed else gap,
+        gap=gap,
+        margin=gap if best == claimed else -min(shortfall, NO_RIVAL_LOGITS),
         ambiguous=ambiguous,
     )
 

@@ -3,25 +3,40 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from audit.errors import StorageError
+from audit.errors import CorruptState, StorageError, StreamMoved
+from audit.findings import StreamKey
+from audit.ports import Accumulator, AuditStore
 from audit.records import (
     AuditRecord,
     AuditRequest,
     AuditState,
+    Examination,
     Job,
     Outcome,
     Reason,
     SignedVerdict,
+    StoredStream,
     Verdict,
 )
-from audit.worker import Worker
+from audit.worker import MAX_MOVES, Worker
 from storage.memory import InMemoryAuditStore
-from tests.unit.service.examples import PASS, memory_store, request_of, sign
+from storage.store import open_store
+from tests.unit.service.examples import (
+    PASS,
+    CountingAccumulator,
+    judged,
+    memory_store,
+    request_of,
+    sign,
+)
+from tests.unit.storage.builders import CountingIds, StepClock, a_key, a_stream
 
-Examine = Callable[[AuditRequest], Verdict]
+Examine = Callable[[AuditRequest], Examination]
 
 PRIVATE_PROMPT = "what ails me"
 
@@ -33,11 +48,11 @@ class Examiner:
         self.num_failures = num_failures
         self.num_calls = 0
 
-    def __call__(self, request: AuditRequest) -> Verdict:
+    def __call__(self, request: AuditRequest) -> Examination:
         self.num_calls += 1
         if self.num_calls <= self.num_failures:
             raise RuntimeError(f"cannot read {PRIVATE_PROMPT}")
-        return PASS
+        return judged(request)
 
 
 class FlakyStore(InMemoryAuditStore):
@@ -47,7 +62,8 @@ class FlakyStore(InMemoryAuditStore):
         ids = iter(range(100))
         super().__init__(clock=lambda: "2026-01-31T12:00:00Z", new_id=lambda: f"audit-{next(ids)}")
         self._refusals = {
-            name: iter(range(num_refusals)) for name in ("claim", "complete", "release")
+            name: iter(range(num_refusals))
+            for name in ("claim", "complete", "release", "read_stream")
         }
 
     def _maybe_refuse(self, name: str) -> None:
@@ -58,18 +74,45 @@ class FlakyStore(InMemoryAuditStore):
         self._maybe_refuse("claim")
         return super().claim()
 
-    def complete(self, job: Job, signed: SignedVerdict) -> None:
+    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
         self._maybe_refuse("complete")
-        super().complete(job, signed)
+        super().complete(job, signed, stream)
 
-    def release(self, job: Job) -> None:
+    def release(self, job: Job, *, uncounted: bool = False) -> None:
         self._maybe_refuse("release")
-        super().release(job)
+        super().release(job, uncounted=uncounted)
+
+    def read_stream(self, key: StreamKey) -> StoredStream | None:
+        self._maybe_refuse("read_stream")
+        return super().read_stream(key)
+
+
+class ContendedStore(InMemoryAuditStore):
+    """Lets another worker be faster at the first completions."""
+
+    def __init__(self, num_moves: int) -> None:
+        ids = iter(range(100))
+        super().__init__(clock=lambda: "2026-01-31T12:00:00Z", new_id=lambda: f"audit-{next(ids)}")
+        self._moves = iter(range(num_moves))
+
+    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
+        move = next(self._moves, None)
+        if move is not None:
+            rival, _ = self.submit(request_of(f"rival-{move}"), "sha256:0")
+            rival_job = replace(job, audit_id=rival.audit_id)
+            super().complete(rival_job, sign(rival_job, PASS), a_stream(move + 1, a_key("small")))
+        super().complete(job, signed, stream)
 
 
 @contextmanager
-def working(store: InMemoryAuditStore, examine: Examine, **options: float) -> Iterator[Worker]:
-    worker = Worker(store, examine, sign, idle_wait_s=options.get("idle_wait_s", 0.005))
+def working(
+    store: AuditStore,
+    examine: Examine,
+    *,
+    accumulate: Accumulator | None = None,
+    idle_wait_s: float = 0.005,
+) -> Iterator[Worker]:
+    worker = Worker(store, examine, sign, accumulate=accumulate, idle_wait_s=idle_wait_s)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -80,11 +123,11 @@ def working(store: InMemoryAuditStore, examine: Examine, **options: float) -> It
         assert not thread.is_alive(), "the worker did not stop"
 
 
-def submit(store: InMemoryAuditStore, request_id: str = "request-1") -> str:
+def submit(store: AuditStore, request_id: str = "request-1") -> str:
     return store.submit(request_of(request_id), "sha256:0")[0].audit_id
 
 
-def finished(store: InMemoryAuditStore, audit_id: str) -> AuditRecord:
+def finished(store: AuditStore, audit_id: str) -> AuditRecord:
     for _ in range(500):
         record = store.get(audit_id)
         if record.state is AuditState.DONE:
@@ -102,9 +145,9 @@ def test_audits_are_examined_signed_and_completed_in_order() -> None:
     store, order = memory_store(), []
     ids = [submit(store, f"request-{number}") for number in range(3)]
 
-    def examine(request: AuditRequest) -> Verdict:
+    def examine(request: AuditRequest) -> Examination:
         order.append(request.request_id)
-        return PASS
+        return judged(request)
 
     with working(store, examine):
         records = [finished(store, audit_id) for audit_id in ids]
@@ -190,7 +233,7 @@ def test_a_signature_that_fails_is_never_skipped() -> None:
             raise OSError("key unreadable")
         return sign(job, verdict)
 
-    worker = Worker(store, Examiner(0), flaky_sign, idle_wait_s=0.005)
+    worker = Worker(store, Examiner(0), flaky_sign, accumulate=None, idle_wait_s=0.005)
     thread = threading.Thread(target=worker.run)
     thread.start()
     record = finished(store, audit_id)
@@ -205,11 +248,143 @@ def test_stopping_while_the_database_is_down_leaves_the_audit_for_the_next_start
     audit_id = submit(store)
     examined = threading.Event()
 
-    def examine(request: AuditRequest) -> Verdict:
+    def examine(request: AuditRequest) -> Examination:
         examined.set()
-        return PASS
+        return judged(request)
 
     with working(store, examine):
         assert examined.wait(5)
+    assert store.get(audit_id).state is AuditState.RUNNING
+    assert store.requeue_unfinished() == 1
+
+
+def small(count: int) -> StoredStream:
+    """Return the evidence about the claimed model of `request_of`."""
+    return a_stream(count, a_key("small"))
+
+
+def test_each_exchange_adds_to_its_providers_evidence_and_is_signed_with_it() -> None:
+    store = memory_store()
+    ids = [submit(store, f"request-{number}") for number in range(3)]
+    with working(store, judged, accumulate=CountingAccumulator()):
+        verdicts = [verdict_of(finished(store, audit_id)) for audit_id in ids]
+    assert verdicts == [replace(PASS, provider=small(count).finding) for count in (1, 2, 3)]
+    assert store.read_stream(a_key("small")) == small(3)
+
+
+def test_an_exchange_that_adds_nothing_leaves_the_evidence_alone() -> None:
+    store = memory_store()
+    unjudged = submit(store, "unjudged")
+    keyless, _ = store.submit(request_of("keyless", model=None), "sha256:0")
+
+    def examine(request: AuditRequest) -> Examination:
+        is_judged = request.request_id != "unjudged"
+        return judged(request) if is_judged else Examination(verdict=PASS)
+
+    with working(store, examine, accumulate=CountingAccumulator()):
+        for audit_id in (unjudged, keyless.audit_id):
+            assert verdict_of(finished(store, audit_id)) == PASS
+    assert store.list_streams(page_size=1, cursor=None).streams == ()
+
+
+def test_a_worker_that_was_too_late_folds_and_signs_anew_without_a_replay() -> None:
+    store, examiner = ContendedStore(3), Examiner(0)
+    audit_id = submit(store)
+    with working(store, examiner, accumulate=CountingAccumulator()):
+        verdict = verdict_of(finished(store, audit_id))
+    assert verdict.provider == small(4).finding
+    assert store.read_stream(a_key("small")) == small(4)
+    assert examiner.num_calls == 1
+
+
+def test_workers_of_one_provider_count_every_exchange_once() -> None:
+    store = memory_store()
+    ids = [submit(store, f"request-{number}") for number in range(12)]
+    adding = CountingAccumulator()
+    with working(store, judged, accumulate=adding), working(store, judged, accumulate=adding):
+        verdicts = [verdict_of(finished(store, audit_id)) for audit_id in ids]
+    counts = [verdict.provider.num_exchanges for verdict in verdicts if verdict.provider]
+    assert sorted(counts) == list(range(1, 13))
+    assert store.read_stream(a_key("small")) == small(12)
+
+
+def test_the_evidence_goes_on_where_a_stopped_process_left_it(tmp_path: Path) -> None:
+    for count in (1, 2, 3):
+        ids = CountingIds(f"start-{count}")
+        store = open_store(f"sqlite:///{tmp_path}/audit.db", clock=StepClock(), new_id=ids)
+        store.requeue_unfinished()
+        audit_id = submit(store, f"request-{count}")
+        with working(store, judged, accumulate=CountingAccumulator()):
+            assert verdict_of(finished(store, audit_id)).provider == small(2 * count - 1).finding
+        submit(store, f"unfinished-{count}")
+        assert store.claim() is not None
+        store.close()
+
+
+def test_a_database_that_refuses_the_evidence_costs_no_replay() -> None:
+    store, examiner = FlakyStore(3), Examiner(0)
+    audit_id = submit(store)
+    with working(store, examiner, accumulate=CountingAccumulator()):
+        assert verdict_of(finished(store, audit_id)).provider == small(1).finding
+    assert examiner.num_calls == 1
+    assert store.read_stream(a_key("small")) == small(1)
+
+
+def test_a_worker_that_is_always_too_late_puts_the_audit_back() -> None:
+    class AlwaysMoved(FlakyStore):
+        num_moves = 0
+
+        def complete(
+            self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None
+        ) -> None:
+            self.num_moves += 1
+            if self.num_moves <= MAX_MOVES:
+                raise StreamMoved("again")
+            super().complete(job, signed, stream)
+
+    store, examiner = AlwaysMoved(0), Examiner(0)
+    audit_id = submit(store)
+    with working(store, examiner, accumulate=CountingAccumulator()):
+        assert verdict_of(finished(store, audit_id)).provider == small(1).finding
+    assert (examiner.num_calls, store.num_moves) == (2, MAX_MOVES + 1)
+
+
+def spoiled(store: AuditStore) -> None:
+    """Store evidence of one exchange whose state the accumulator cannot read."""
+    submit(store, "earlier")
+    job = store.claim()
+    assert job is not None
+    store.complete(job, sign(job, PASS), replace(small(1), state_json="{"))
+
+
+@pytest.mark.parametrize("num_refusals", [0, 2], ids=["at-once", "after-refusals"])
+def test_corrupt_evidence_stops_the_worker_and_costs_the_audit_no_attempt(
+    num_refusals: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FlakyStore(0)
+    spoiled(store)
+    audit_id, waiting = submit(store, "request-1"), submit(store, "request-2")
+    for _ in range(5):
+        store._refusals["release"] = iter(range(num_refusals))
+        worker = Worker(store, judged, sign, accumulate=CountingAccumulator(), idle_wait_s=0.005)
+        with pytest.raises(CorruptState, match="DELETE FROM provider_streams"):
+            worker.run()
+        assert store.get(audit_id).state is AuditState.QUEUED
+        assert store.get(waiting).state is AuditState.QUEUED
+    assert "Restore the database" in caplog.text
+    job = store.claim()
+    assert job is not None
+    assert (job.audit_id, job.attempt) == (audit_id, 1)
+    assert store.read_stream(a_key("small")) == replace(small(1), state_json="{")
+
+
+def test_corrupt_evidence_stops_the_worker_even_where_the_audit_cannot_be_put_back() -> None:
+    store = FlakyStore(0)
+    spoiled(store)
+    audit_id = submit(store)
+    store._refusals["release"] = iter(range(100))
+    worker = Worker(store, judged, sign, accumulate=CountingAccumulator(), idle_wait_s=0.005)
+    with pytest.raises(CorruptState):
+        worker.run()
     assert store.get(audit_id).state is AuditState.RUNNING
     assert store.requeue_unfinished() == 1

@@ -24,34 +24,39 @@ _sym_db = _symbol_database.Default()
 
 from inference_audit.v1 import audit_pb2 as inference__audit_dot_v1_dot_audit__pb2
 from inference_audit.v1 import exchange_pb2 as inference__audit_dot_v1_dot_exchange__pb2
+from inference_audit.v1 import provider_pb2 as inference__audit_dot_v1_dot_provider__pb2
 from inference_audit.v1 import verdict_pb2 as inference__audit_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&inference_audit/v1/audit_service.proto\x12\x12inference_audit.v1\x1a\x1einference_audit/v1/audit.proto\x1a!inference_audit/v1/exchange.proto\x1a inference_audit/v1/verdict.proto\"\x82\x01\n\x12SubmitAuditRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\x08\x65xchange\x18\x02 \x01(\x0b\x32\x1c.inference_audit.v1.Exchange\x12(\n\x05\x63laim\x18\x03 \x01(\x0b\x32\x19.inference_audit.v1.Claim\"?\n\x13SubmitAuditResponse\x12(\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x19.inference_audit.v1.Audit\"#\n\x0fGetAuditRequest\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\t\"<\n\x10GetAuditResponse\x12(\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x19.inference_audit.v1.Audit\"%\n\x11WatchAuditRequest\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\t\">\n\x12WatchAuditResponse\x12(\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x19.inference_audit.v1.Audit\"\x88\x01\n\x0b\x41uditFilter\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.inference_audit.v1.Outcome\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.inference_audit.v1.AuditState\x12\x12\n\x05model\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_model\"k\n\x11ListAuditsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12/\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1f.inference_audit.v1.AuditFilter\"X\n\x12ListAuditsResponse\x12)\n\x06\x61udits\x18\x01 \x03(\x0b\x32\x19.inference_audit.v1.Audit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x81\x03\n\x0c\x41uditService\x12^\n\x0bSubmitAudit\x12&.inference_audit.v1.SubmitAuditRequest\x1a\'.inference_audit.v1.SubmitAuditResponse\x12U\n\x08GetAudit\x12#.inference_audit.v1.GetAuditRequest\x1a$.inference_audit.v1.GetAuditResponse\x12]\n\nWatchAudit\x12%.inference_audit.v1.WatchAuditRequest\x1a&.inference_audit.v1.WatchAuditResponse0\x01\x12[\n\nListAudits\x12%.inference_audit.v1.ListAuditsRequest\x1a&.inference_audit.v1.ListAuditsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&inference_audit/v1/audit_service.proto\x12\x12inference_audit.v1\x1a\x1einference_audit/v1/audit.proto\x1a!inference_audit/v1/exchange.proto\x1a!inference_audit/v1/provider.proto\x1a inference_audit/v1/verdict.proto\"\x82\x01\n\x12SubmitAuditRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\x08\x65xchange\x18\x02 \x01(\x0b\x32\x1c.inference_audit.v1.Exchange\x12(\n\x05\x63laim\x18\x03 \x01(\x0b\x32\x19.inference_audit.v1.Claim\"?\n\x13SubmitAuditResponse\x12(\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x19.inference_audit.v1.Audit\"#\n\x0fGetAuditRequest\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\t\"<\n\x10GetAuditResponse\x12(\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x19.inference_audit.v1.Audit\"%\n\x11WatchAuditRequest\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\t\">\n\x12WatchAuditResponse\x12(\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x19.inference_audit.v1.Audit\"\x88\x01\n\x0b\x41uditFilter\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.inference_audit.v1.Outcome\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.inference_audit.v1.AuditState\x12\x12\n\x05model\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_model\"k\n\x11ListAuditsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12/\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1f.inference_audit.v1.AuditFilter\"X\n\x12ListAuditsResponse\x12)\n\x06\x61udits\x18\x01 \x03(\x0b\x32\x19.inference_audit.v1.Audit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x14ListProvidersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x15ListProvidersResponse\x12\x37\n\tproviders\x18\x01 \x03(\x0b\x32$.inference_audit.v1.ProviderEvidence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe7\x03\n\x0c\x41uditService\x12^\n\x0bSubmitAudit\x12&.inference_audit.v1.SubmitAuditRequest\x1a\'.inference_audit.v1.SubmitAuditResponse\x12U\n\x08GetAudit\x12#.inference_audit.v1.GetAuditRequest\x1a$.inference_audit.v1.GetAuditResponse\x12]\n\nWatchAudit\x12%.inference_audit.v1.WatchAuditRequest\x1a&.inference_audit.v1.WatchAuditResponse0\x01\x12[\n\nListAudits\x12%.inference_audit.v1.ListAuditsRequest\x1a&.inference_audit.v1.ListAuditsResponse\x12\x64\n\rListProviders\x12(.inference_audit.v1.ListProvidersRequest\x1a).inference_audit.v1.ListProvidersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'inference_audit.v1.audit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBMITAUDITREQUEST']._serialized_start=164
-  _globals['_SUBMITAUDITREQUEST']._serialized_end=294
-  _globals['_SUBMITAUDITRESPONSE']._serialized_start=296
-  _globals['_SUBMITAUDITRESPONSE']._serialized_end=359
-  _globals['_GETAUDITREQUEST']._serialized_start=361
-  _globals['_GETAUDITREQUEST']._serialized_end=396
-  _globals['_GETAUDITRESPONSE']._serialized_start=398
-  _globals['_GETAUDITRESPONSE']._serialized_end=458
-  _globals['_WATCHAUDITREQUEST']._serialized_start=460
-  _globals['_WATCHAUDITREQUEST']._serialized_end=497
-  _globals['_WATCHAUDITRESPONSE']._serialized_start=499
-  _globals['_WATCHAUDITRESPONSE']._serialized_end=561
-  _globals['_AUDITFILTER']._serialized_start=564
-  _globals['_AUDITFILTER']._serialized_end=700
-  _globals['_LISTAUDITSREQUEST']._serialized_start=702
-  _globals['_LISTAUDITSREQUEST']._serialized_end=809
-  _globals['_LISTAUDITSRESPONSE']._serialized_start=811
-  _globals['_LISTAUDITSRESPONSE']._serialized_end=899
-  _globals['_AUDITSERVICE']._serialized_start=902
-  _globals['_AUDITSERVICE']._serialized_end=1287
+  _globals['_SUBMITAUDITREQUEST']._serialized_start=199
+  _globals['_SUBMITAUDITREQUEST']._serialized_end=329
+  _globals['_SUBMITAUDITRESPONSE']._serialized_start=331
+  _globals['_SUBMITAUDITRESPONSE']._serialized_end=394
+  _globals['_GETAUDITREQUEST']._serialized_start=396
+  _globals['_GETAUDITREQUEST']._serialized_end=431
+  _globals['_GETAUDITRESPONSE']._serialized_start=433
+  _globals['_GETAUDITRESPONSE']._serialized_end=493
+  _globals['_WATCHAUDITREQUEST']._serialized_start=495
+  _globals['_WATCHAUDITREQUEST']._serialized_end=532
+  _globals['_WATCHAUDITRESPONSE']._serialized_start=534
+  _globals['_WATCHAUDITRESPONSE']._serialized_end=596
+  _globals['_AUDITFILTER']._serialized_start=599
+  _globals['_AUDITFILTER']._serialized_end=735
+  _globals['_LISTAUDITSREQUEST']._serialized_start=737
+  _globals['_LISTAUDITSREQUEST']._serialized_end=844
+  _globals['_LISTAUDITSRESPONSE']._serialized_start=846
+  _globals['_LISTAUDITSRESPONSE']._serialized_end=934
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=936
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=997
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=999
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1104
+  _globals['_AUDITSERVICE']._serialized_start=1107
+  _globals['_AUDITSERVICE']._serialized_end=1594
 # @@protoc_insertion_point(module_scope)

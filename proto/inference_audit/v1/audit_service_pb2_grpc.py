@@ -58,6 +58,11 @@ class AuditServiceStub:
                 request_serializer=inference__audit_dot_v1_dot_audit__service__pb2.ListAuditsRequest.SerializeToString,
                 response_deserializer=inference__audit_dot_v1_dot_audit__service__pb2.ListAuditsResponse.FromString,
                 _registered_method=True)
+        self.ListProviders = channel.unary_unary(
+                '/inference_audit.v1.AuditService/ListProviders',
+                request_serializer=inference__audit_dot_v1_dot_audit__service__pb2.ListProvidersRequest.SerializeToString,
+                response_deserializer=inference__audit_dot_v1_dot_audit__service__pb2.ListProvidersResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -100,6 +105,15 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProviders(self, request, context):
+        """Lists the providers that evidence is kept about, most recently updated first.
+
+        A provider that is updated between two pages moves to the front, and may be missing from the later page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -122,6 +136,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAudits,
                     request_deserializer=inference__audit_dot_v1_dot_audit__service__pb2.ListAuditsRequest.FromString,
                     response_serializer=inference__audit_dot_v1_dot_audit__service__pb2.ListAuditsResponse.SerializeToString,
+            ),
+            'ListProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviders,
+                    request_deserializer=inference__audit_dot_v1_dot_audit__service__pb2.ListProvidersRequest.FromString,
+                    response_serializer=inference__audit_dot_v1_dot_audit__service__pb2.ListProvidersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -236,6 +255,33 @@ class AuditService:
             '/inference_audit.v1.AuditService/ListAudits',
             inference__audit_dot_v1_dot_audit__service__pb2.ListAuditsRequest.SerializeToString,
             inference__audit_dot_v1_dot_audit__service__pb2.ListAuditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference_audit.v1.AuditService/ListProviders',
+            inference__audit_dot_v1_dot_audit__service__pb2.ListProvidersRequest.SerializeToString,
+            inference__audit_dot_v1_dot_audit__service__pb2.ListProvidersResponse.FromString,
             options,
             channel_credentials,
             insecure,

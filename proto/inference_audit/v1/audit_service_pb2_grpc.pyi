@@ -52,6 +52,11 @@ class AuditServiceStub:
     """
     ListAudits: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditsRequest, _audit_service_pb2.ListAuditsResponse]
     """Lists audits, newest first."""
+    ListProviders: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListProvidersRequest, _audit_service_pb2.ListProvidersResponse]
+    """Lists the providers that evidence is kept about, most recently updated first.
+
+    A provider that is updated between two pages moves to the front, and may be missing from the later page.
+    """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -77,6 +82,11 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """
     ListAudits: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditsRequest, _audit_service_pb2.ListAuditsResponse]  # type: ignore[assignment]
     """Lists audits, newest first."""
+    ListProviders: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListProvidersRequest, _audit_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
+    """Lists the providers that evidence is kept about, most recently updated first.
+
+    A provider that is updated between two pages moves to the front, and may be missing from the later page.
+    """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes exchanges, audits them in the background and answers with signed verdicts.
@@ -123,5 +133,16 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListAuditsResponse, _abc.Awaitable[_audit_service_pb2.ListAuditsResponse]]:
         """Lists audits, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListProviders(
+        self,
+        request: _audit_service_pb2.ListProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.ListProvidersResponse, _abc.Awaitable[_audit_service_pb2.ListProvidersResponse]]:
+        """Lists the providers that evidence is kept about, most recently updated first.
+
+        A provider that is updated between two pages moves to the front, and may be missing from the later page.
+        """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,27 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from inference_audit.v1 import findings_pb2 as inference__audit_dot_v1_dot_findings__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n inference_audit/v1/verdict.proto\x12\x12inference_audit.v1\"w\n\tStatistic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x12\n\nnum_tokens\x18\x04 \x01(\x03\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x18\n\x10\x66\x61lse_alarm_rate\x18\x06 \x01(\x01\"\xa9\x01\n\x0bSensitivity\x12\r\n\x05power\x18\x01 \x01(\x01\x12\x1f\n\x12logit_noise_logits\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12$\n\x17substituted_token_share\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tstatement\x18\x04 \x01(\tB\x15\n\x13_logit_noise_logitsB\x1a\n\x18_substituted_token_share\"(\n\x07Library\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"s\n\x0bRunnerBuild\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0bnum_threads\x18\x03 \x01(\x03\x12.\n\tlibraries\x18\x04 \x03(\x0b\x32\x1b.inference_audit.v1.Library\"\xb9\x04\n\x07Verdict\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.inference_audit.v1.Outcome\x12+\n\x07reasons\x18\x02 \x03(\x0e\x32\x1a.inference_audit.v1.Reason\x12\x0f\n\x07\x64\x65tails\x18\x03 \x03(\t\x12\r\n\x05notes\x18\x04 \x03(\t\x12\x17\n\nprofile_id\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tprecision\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x12\n\nnum_tokens\x18\x07 \x01(\x03\x12\x13\n\x0bnum_matches\x18\x08 \x01(\x03\x12\'\n\x1amean_clipped_margin_logits\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x31\n\nstatistics\x18\n \x03(\x0b\x32\x1d.inference_audit.v1.Statistic\x12\x34\n\x0bsensitivity\x18\x0b \x01(\x0b\x32\x1f.inference_audit.v1.Sensitivity\x12\x1b\n\x0e\x63\x61libration_id\x18\x0c \x01(\tH\x03\x88\x01\x01\x12\x19\n\x0cmodel_digest\x18\r \x01(\tH\x04\x88\x01\x01\x12/\n\x06runner\x18\x0e \x01(\x0b\x32\x1f.inference_audit.v1.RunnerBuildB\r\n\x0b_profile_idB\x0c\n\n_precisionB\x1d\n\x1b_mean_clipped_margin_logitsB\x11\n\x0f_calibration_idB\x0f\n\r_model_digest*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_PASS\x10\x01\x12\x10\n\x0cOUTCOME_FAIL\x10\x02\x12\x18\n\x14OUTCOME_INCONCLUSIVE\x10\x03*\xb9\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REASON_TOKEN_DIVERGENCE\x10\x01\x12\x1a\n\x16REASON_PROFILE_UNKNOWN\x10\x02\x12\x17\n\x13REASON_SEED_MISSING\x10\x03\x12\x1c\n\x18REASON_PARAMETER_MISSING\x10\x04\x12 \n\x1cREASON_PARAMETER_UNSUPPORTED\x10\x05\x12\x1b\n\x17REASON_INVALID_EXCHANGE\x10\x06\x12\x17\n\x13REASON_OUTPUT_EMPTY\x10\x07\x12\"\n\x1eREASON_TOKEN_OUT_OF_VOCABULARY\x10\x08\x12\x1b\n\x17REASON_TOKENS_AMBIGUOUS\x10\t\x12\x1f\n\x1bREASON_PROMPT_TOKENS_DIFFER\x10\n\x12\x1b\n\x17REASON_CONTEXT_EXCEEDED\x10\x0b\x12\x1c\n\x18REASON_MODEL_UNAVAILABLE\x10\x0c\x12\"\n\x1eREASON_WEIGHTS_DIGEST_MISMATCH\x10\r\x12 \n\x1cREASON_PRECISION_UNSUPPORTED\x10\x0e\x12\x17\n\x13REASON_UNCALIBRATED\x10\x0f\x12\x1e\n\x1aREASON_OUTSIDE_CALIBRATION\x10\x10\x12\x19\n\x15REASON_TOO_FEW_TOKENS\x10\x11\x12\x18\n\x14REASON_REPLAY_FAILED\x10\x12\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n inference_audit/v1/verdict.proto\x12\x12inference_audit.v1\x1a!inference_audit/v1/findings.proto\"w\n\tStatistic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x12\n\nnum_tokens\x18\x04 \x01(\x03\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x18\n\x10\x66\x61lse_alarm_rate\x18\x06 \x01(\x01\"\xdb\x01\n\x0bSensitivity\x12\r\n\x05power\x18\x01 \x01(\x01\x12\x1f\n\x12logit_noise_logits\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12$\n\x17substituted_token_share\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tstatement\x18\x04 \x01(\t\x12\x30\n\x07\x61ttacks\x18\x05 \x03(\x0b\x32\x1f.inference_audit.v1.AttackPowerB\x15\n\x13_logit_noise_logitsB\x1a\n\x18_substituted_token_share\"(\n\x07Library\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"s\n\x0bRunnerBuild\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0bnum_threads\x18\x03 \x01(\x03\x12.\n\tlibraries\x18\x04 \x03(\x0b\x32\x1b.inference_audit.v1.Library\"\xaa\x06\n\x07Verdict\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.inference_audit.v1.Outcome\x12+\n\x07reasons\x18\x02 \x03(\x0e\x32\x1a.inference_audit.v1.Reason\x12\x0f\n\x07\x64\x65tails\x18\x03 \x03(\t\x12\r\n\x05notes\x18\x04 \x03(\t\x12\x17\n\nprofile_id\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tprecision\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x12\n\nnum_tokens\x18\x07 \x01(\x03\x12\x13\n\x0bnum_matches\x18\x08 \x01(\x03\x12\'\n\x1amean_clipped_margin_logits\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x31\n\nstatistics\x18\n \x03(\x0b\x32\x1d.inference_audit.v1.Statistic\x12\x34\n\x0bsensitivity\x18\x0b \x01(\x0b\x32\x1f.inference_audit.v1.Sensitivity\x12\x1b\n\x0e\x63\x61libration_id\x18\x0c \x01(\tH\x03\x88\x01\x01\x12\x19\n\x0cmodel_digest\x18\r \x01(\tH\x04\x88\x01\x01\x12/\n\x06runner\x18\x0e \x01(\x0b\x32\x1f.inference_audit.v1.RunnerBuild\x12\x16\n\tpolicy_id\x18\x0f \x01(\tH\x05\x88\x01\x01\x12\x1a\n\rlog10_e_value\x18\x10 \x01(\x01H\x06\x88\x01\x01\x12\x30\n\x05noise\x18\x11 \x01(\x0b\x32!.inference_audit.v1.NoiseEstimate\x12\x32\n\tdiagnosis\x18\x12 \x03(\x0b\x32\x1f.inference_audit.v1.Explanation\x12\x35\n\x08provider\x18\x13 \x01(\x0b\x32#.inference_audit.v1.ProviderFindingB\r\n\x0b_profile_idB\x0c\n\n_precisionB\x1d\n\x1b_mean_clipped_margin_logitsB\x11\n\x0f_calibration_idB\x0f\n\r_model_digestB\x0c\n\n_policy_idB\x10\n\x0e_log10_e_value*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_PASS\x10\x01\x12\x10\n\x0cOUTCOME_FAIL\x10\x02\x12\x18\n\x14OUTCOME_INCONCLUSIVE\x10\x03*\xf7\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REASON_TOKEN_DIVERGENCE\x10\x01\x12\x1a\n\x16REASON_PROFILE_UNKNOWN\x10\x02\x12\x17\n\x13REASON_SEED_MISSING\x10\x03\x12\x1c\n\x18REASON_PARAMETER_MISSING\x10\x04\x12 \n\x1cREASON_PARAMETER_UNSUPPORTED\x10\x05\x12\x1b\n\x17REASON_INVALID_EXCHANGE\x10\x06\x12\x17\n\x13REASON_OUTPUT_EMPTY\x10\x07\x12\"\n\x1eREASON_TOKEN_OUT_OF_VOCABULARY\x10\x08\x12\x1b\n\x17REASON_TOKENS_AMBIGUOUS\x10\t\x12\x1f\n\x1bREASON_PROMPT_TOKENS_DIFFER\x10\n\x12\x1b\n\x17REASON_CONTEXT_EXCEEDED\x10\x0b\x12\x1c\n\x18REASON_MODEL_UNAVAILABLE\x10\x0c\x12\"\n\x1eREASON_WEIGHTS_DIGEST_MISMATCH\x10\r\x12 \n\x1cREASON_PRECISION_UNSUPPORTED\x10\x0e\x12\x17\n\x13REASON_UNCALIBRATED\x10\x0f\x12\x1e\n\x1aREASON_OUTSIDE_CALIBRATION\x10\x10\x12\x19\n\x15REASON_TOO_FEW_TOKENS\x10\x11\x12\x18\n\x14REASON_REPLAY_FAILED\x10\x12\x12!\n\x1dREASON_CALIBRATION_TOO_NARROW\x10\x13\x12\x19\n\x15REASON_OUTSIDE_POLICY\x10\x14\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'inference_audit.v1.verdict_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=1080
-  _globals['_OUTCOME']._serialized_end=1176
-  _globals['_REASON']._serialized_start=1179
-  _globals['_REASON']._serialized_end=1748
-  _globals['_STATISTIC']._serialized_start=56
-  _globals['_STATISTIC']._serialized_end=175
-  _globals['_SENSITIVITY']._serialized_start=178
-  _globals['_SENSITIVITY']._serialized_end=347
-  _globals['_LIBRARY']._serialized_start=349
-  _globals['_LIBRARY']._serialized_end=389
-  _globals['_RUNNERBUILD']._serialized_start=391
-  _globals['_RUNNERBUILD']._serialized_end=506
-  _globals['_VERDICT']._serialized_start=509
-  _globals['_VERDICT']._serialized_end=1078
+  _globals['_OUTCOME']._serialized_start=1406
+  _globals['_OUTCOME']._serialized_end=1502
+  _globals['_REASON']._serialized_start=1505
+  _globals['_REASON']._serialized_end=2136
+  _globals['_STATISTIC']._serialized_start=91
+  _globals['_STATISTIC']._serialized_end=210
+  _globals['_SENSITIVITY']._serialized_start=213
+  _globals['_SENSITIVITY']._serialized_end=432
+  _globals['_LIBRARY']._serialized_start=434
+  _globals['_LIBRARY']._serialized_end=474
+  _globals['_RUNNERBUILD']._serialized_start=476
+  _globals['_RUNNERBUILD']._serialized_end=591
+  _globals['_VERDICT']._serialized_start=594
+  _globals['_VERDICT']._serialized_end=1404
 # @@protoc_insertion_point(module_scope)

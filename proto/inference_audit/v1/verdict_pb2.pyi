@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from inference_audit.v1 import findings_pb2 as _findings_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -91,6 +92,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """There are too few tokens for a verdict."""
     REASON_REPLAY_FAILED: _Reason.ValueType  # 18
     """The replay itself failed."""
+    REASON_CALIBRATION_TOO_NARROW: _Reason.ValueType  # 19
+    """The calibration knows too little of honest runs for this exchange."""
+    REASON_OUTSIDE_POLICY: _Reason.ValueType  # 20
+    """The policy in force does not cover this exchange."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a verdict is FAIL or INCONCLUSIVE: a closed list."""
@@ -133,6 +138,10 @@ REASON_TOO_FEW_TOKENS: Reason.ValueType  # 17
 """There are too few tokens for a verdict."""
 REASON_REPLAY_FAILED: Reason.ValueType  # 18
 """The replay itself failed."""
+REASON_CALIBRATION_TOO_NARROW: Reason.ValueType  # 19
+"""The calibration knows too little of honest runs for this exchange."""
+REASON_OUTSIDE_POLICY: Reason.ValueType  # 20
+"""The policy in force does not cover this exchange."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -187,6 +196,7 @@ class Sensitivity(_message.Message):
     LOGIT_NOISE_LOGITS_FIELD_NUMBER: _builtins.int
     SUBSTITUTED_TOKEN_SHARE_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
+    ATTACKS_FIELD_NUMBER: _builtins.int
     power: _builtins.float
     """Probability of a FAIL at the figures below."""
     logit_noise_logits: _builtins.float
@@ -195,6 +205,10 @@ class Sensitivity(_message.Message):
     """Share of tokens replaced by unrelated ones. Absent where even all would not be seen."""
     statement: _builtins.str
     """The same in a plain sentence, for people."""
+    @_builtins.property
+    def attacks(self) -> _containers.RepeatedCompositeFieldContainer[_findings_pb2.AttackPower]:
+        """Named attacks, where a study of this calibration measured them."""
+
     def __init__(
         self,
         *,
@@ -202,10 +216,11 @@ class Sensitivity(_message.Message):
         logit_noise_logits: _builtins.float | None = ...,
         substituted_token_share: _builtins.float | None = ...,
         statement: _builtins.str = ...,
+        attacks: _abc.Iterable[_findings_pb2.AttackPower] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_logit_noise_logits", b"_logit_noise_logits", "_substituted_token_share", b"_substituted_token_share", "logit_noise_logits", b"logit_noise_logits", "substituted_token_share", b"substituted_token_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logit_noise_logits", b"_logit_noise_logits", "_substituted_token_share", b"_substituted_token_share", "logit_noise_logits", b"logit_noise_logits", "power", b"power", "statement", b"statement", "substituted_token_share", b"substituted_token_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logit_noise_logits", b"_logit_noise_logits", "_substituted_token_share", b"_substituted_token_share", "attacks", b"attacks", "logit_noise_logits", b"logit_noise_logits", "power", b"power", "statement", b"statement", "substituted_token_share", b"substituted_token_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logit_noise_logits: _TypeAlias = _typing.Literal["logit_noise_logits"]  # noqa: Y015
     _WhichOneofArgType__logit_noise_logits: _TypeAlias = _typing.Literal["_logit_noise_logits", b"_logit_noise_logits"]  # noqa: Y015
@@ -300,6 +315,11 @@ class Verdict(_message.Message):
     CALIBRATION_ID_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     RUNNER_FIELD_NUMBER: _builtins.int
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    LOG10_E_VALUE_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    DIAGNOSIS_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     """The outcome. Always set."""
     profile_id: _builtins.str
@@ -316,6 +336,10 @@ class Verdict(_message.Message):
     """Id of the calibration used."""
     model_digest: _builtins.str
     """Digest of the reference model."""
+    policy_id: _builtins.str
+    """Id of the policy applied."""
+    log10_e_value: _builtins.float
+    """Evidence against "honest", the largest over all prefixes of the answer."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___Reason.ValueType]:
         """Why the outcome is not PASS. Empty on PASS."""
@@ -340,6 +364,18 @@ class Verdict(_message.Message):
     def runner(self) -> Global___RunnerBuild:
         """Software that measured the evidence."""
 
+    @_builtins.property
+    def noise(self) -> _findings_pb2.NoiseEstimate:
+        """How noisy the provider's calls are. Absent where that could not be told."""
+
+    @_builtins.property
+    def diagnosis(self) -> _containers.RepeatedCompositeFieldContainer[_findings_pb2.Explanation]:
+        """Candidate causes of a FAIL, likeliest first. Empty unless the outcome is FAIL."""
+
+    @_builtins.property
+    def provider(self) -> _findings_pb2.ProviderFinding:
+        """The provider's evidence after this exchange. Absent where it is not kept."""
+
     def __init__(
         self,
         *,
@@ -357,17 +393,26 @@ class Verdict(_message.Message):
         calibration_id: _builtins.str | None = ...,
         model_digest: _builtins.str | None = ...,
         runner: Global___RunnerBuild | None = ...,
+        policy_id: _builtins.str | None = ...,
+        log10_e_value: _builtins.float | None = ...,
+        noise: _findings_pb2.NoiseEstimate | None = ...,
+        diagnosis: _abc.Iterable[_findings_pb2.Explanation] | None = ...,
+        provider: _findings_pb2.ProviderFinding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_calibration_id", b"_calibration_id", "_mean_clipped_margin_logits", b"_mean_clipped_margin_logits", "_model_digest", b"_model_digest", "_precision", b"_precision", "_profile_id", b"_profile_id", "calibration_id", b"calibration_id", "mean_clipped_margin_logits", b"mean_clipped_margin_logits", "model_digest", b"model_digest", "precision", b"precision", "profile_id", b"profile_id", "runner", b"runner", "sensitivity", b"sensitivity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_calibration_id", b"_calibration_id", "_log10_e_value", b"_log10_e_value", "_mean_clipped_margin_logits", b"_mean_clipped_margin_logits", "_model_digest", b"_model_digest", "_policy_id", b"_policy_id", "_precision", b"_precision", "_profile_id", b"_profile_id", "calibration_id", b"calibration_id", "log10_e_value", b"log10_e_value", "mean_clipped_margin_logits", b"mean_clipped_margin_logits", "model_digest", b"model_digest", "noise", b"noise", "policy_id", b"policy_id", "precision", b"precision", "profile_id", b"profile_id", "provider", b"provider", "runner", b"runner", "sensitivity", b"sensitivity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_calibration_id", b"_calibration_id", "_mean_clipped_margin_logits", b"_mean_clipped_margin_logits", "_model_digest", b"_model_digest", "_precision", b"_precision", "_profile_id", b"_profile_id", "calibration_id", b"calibration_id", "details", b"details", "mean_clipped_margin_logits", b"mean_clipped_margin_logits", "model_digest", b"model_digest", "notes", b"notes", "num_matches", b"num_matches", "num_tokens", b"num_tokens", "outcome", b"outcome", "precision", b"precision", "profile_id", b"profile_id", "reasons", b"reasons", "runner", b"runner", "sensitivity", b"sensitivity", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_calibration_id", b"_calibration_id", "_log10_e_value", b"_log10_e_value", "_mean_clipped_margin_logits", b"_mean_clipped_margin_logits", "_model_digest", b"_model_digest", "_policy_id", b"_policy_id", "_precision", b"_precision", "_profile_id", b"_profile_id", "calibration_id", b"calibration_id", "details", b"details", "diagnosis", b"diagnosis", "log10_e_value", b"log10_e_value", "mean_clipped_margin_logits", b"mean_clipped_margin_logits", "model_digest", b"model_digest", "noise", b"noise", "notes", b"notes", "num_matches", b"num_matches", "num_tokens", b"num_tokens", "outcome", b"outcome", "policy_id", b"policy_id", "precision", b"precision", "profile_id", b"profile_id", "provider", b"provider", "reasons", b"reasons", "runner", b"runner", "sensitivity", b"sensitivity", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__calibration_id: _TypeAlias = _typing.Literal["calibration_id"]  # noqa: Y015
     _WhichOneofArgType__calibration_id: _TypeAlias = _typing.Literal["_calibration_id", b"_calibration_id"]  # noqa: Y015
+    _WhichOneofReturnType__log10_e_value: _TypeAlias = _typing.Literal["log10_e_value"]  # noqa: Y015
+    _WhichOneofArgType__log10_e_value: _TypeAlias = _typing.Literal["_log10_e_value", b"_log10_e_value"]  # noqa: Y015
     _WhichOneofReturnType__mean_clipped_margin_logits: _TypeAlias = _typing.Literal["mean_clipped_margin_logits"]  # noqa: Y015
     _WhichOneofArgType__mean_clipped_margin_logits: _TypeAlias = _typing.Literal["_mean_clipped_margin_logits", b"_mean_clipped_margin_logits"]  # noqa: Y015
     _WhichOneofReturnType__model_digest: _TypeAlias = _typing.Literal["model_digest"]  # noqa: Y015
     _WhichOneofArgType__model_digest: _TypeAlias = _typing.Literal["_model_digest", b"_model_digest"]  # noqa: Y015
+    _WhichOneofReturnType__policy_id: _TypeAlias = _typing.Literal["policy_id"]  # noqa: Y015
+    _WhichOneofArgType__policy_id: _TypeAlias = _typing.Literal["_policy_id", b"_policy_id"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
     _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
     _WhichOneofReturnType__profile_id: _TypeAlias = _typing.Literal["profile_id"]  # noqa: Y015
@@ -375,9 +420,13 @@ class Verdict(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__calibration_id) -> _WhichOneofReturnType__calibration_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log10_e_value) -> _WhichOneofReturnType__log10_e_value | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_clipped_margin_logits) -> _WhichOneofReturnType__mean_clipped_margin_logits | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model_digest) -> _WhichOneofReturnType__model_digest | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy_id) -> _WhichOneofReturnType__policy_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
     @_typing.overload

@@ -10,9 +10,11 @@ from audit.errors import (
     CalibrationError,
     CannotJudge,
     ConfigurationError,
+    CorruptState,
     InvalidRequest,
     RequestConflict,
     StorageError,
+    StreamMoved,
     VerificationError,
 )
 from audit.records import Outcome, Reason
@@ -26,6 +28,8 @@ ROWS: dict[type[AuditError], tuple[AuditError, int]] = {
     VerificationError: (VerificationError("step 5"), 1),
     ConfigurationError: (ConfigurationError("wrong"), 64),
     StorageError: (StorageError("locked"), 69),
+    StreamMoved: (StreamMoved("by another worker"), 69),
+    CorruptState: (CorruptState.of("sha256:0", "it is damaged"), 69),
     ServiceStopping: (ServiceStopping("stopping"), 69),
     # becomes a verdict before it reaches the command line
     CannotJudge: (CannotJudge(Reason.UNCALIBRATED, "calibrate"), 64),

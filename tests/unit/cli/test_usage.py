@@ -7,7 +7,19 @@ from audit.cli.root import app
 from tests.support.example_model import MODEL
 from tests.unit.cli.command import run
 
-COMMANDS = ("serve", "submit", "check", "calibrate", "show", "list", "verify", "profiles", "demo")
+COMMANDS = (
+    "serve",
+    "submit",
+    "check",
+    "calibrate",
+    "show",
+    "list",
+    "providers",
+    "policy",
+    "verify",
+    "profiles",
+    "demo",
+)
 
 
 def test_the_commands_keep_their_names() -> None:
@@ -51,6 +63,7 @@ def test_no_command_at_all_is_answered_with_the_help() -> None:
         ("show", "Missing argument"),
         ("list --outcome perhaps", "--outcome"),
         ("list --limit 0", "--limit"),
+        ("providers everything", "unexpected extra argument"),
         ("verify", "Missing"),
         ("verify envelope.json", "Missing option '--key'"),
         ("serve", "Missing option '--model'"),

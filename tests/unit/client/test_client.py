@@ -11,10 +11,12 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from audit.client import AuditClient
 from audit.codec.wire import AuditView
+from audit.codec.wire_provider import ProviderView
 from audit.errors import (
     AuditError,
     AuditNotFound,
     ConfigurationError,
+    CorruptState,
     FieldViolation,
     InvalidRequest,
     RequestConflict,
@@ -24,8 +26,16 @@ from audit.records import AuditFilter, AuditState, Outcome
 from audit.service.server import ServerOptions
 from audit.worker import Worker
 from storage.memory import InMemoryAuditStore
-from tests.unit.service.examples import PASS, BrokenStore, memory_store, request_of, sign
+from tests.unit.service.examples import (
+    PASS,
+    BrokenStore,
+    judged,
+    memory_store,
+    request_of,
+    sign,
+)
 from tests.unit.service.running import RunningService, running
+from tests.unit.storage.builders import a_key, a_stream
 
 
 @pytest.fixture
@@ -59,7 +69,7 @@ def test_submit_and_get_return_the_same_audit(client: AuditClient) -> None:
 
 
 def test_watch_follows_an_audit_to_its_signed_verdict(store: InMemoryAuditStore) -> None:
-    worker = Worker(store, lambda request: PASS, sign, idle_wait_s=5)
+    worker = Worker(store, judged, sign, accumulate=None, idle_wait_s=5)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -95,6 +105,32 @@ def test_list_walks_through_all_pages(client: AuditClient, store: InMemoryAuditS
     assert found == [f"request-{number}" for number in (4, 3, 2, 1, 0)]
     passed = client.list(AuditFilter(outcome=Outcome.PASS, model="small"))
     assert [audit.request_id for audit in passed] == ["request-0"]
+
+
+def test_list_providers_walks_through_all_pages(
+    client: AuditClient, store: InMemoryAuditStore
+) -> None:
+    for number in range(5):
+        client.submit(request_of(f"request-{number}"))
+        job = store.claim()
+        assert job is not None
+        store.complete(job, sign(job, PASS), a_stream(1, a_key(f"provider-{number}")))
+    found = list(client.list_providers(page_size=2))
+    streams = [a_stream(1, a_key(f"provider-{number}")) for number in (4, 3, 2, 1, 0)]
+    assert found == [
+        ProviderView(key=stream.key, finding=stream.finding, version=1) for stream in streams
+    ]
+
+
+def test_corrupt_evidence_names_its_stream_and_the_remedy() -> None:
+    error = CorruptState.of("sha256:" + "ab" * 32, "its finding is damaged")
+    with (
+        running(BrokenStore(error)) as service,
+        AuditClient(service.address, timeout_s=5) as client,
+        pytest.raises(CorruptState) as caught,
+    ):
+        list(client.list_providers())
+    assert str(caught.value) == str(error)
 
 
 def test_an_invalid_request_names_every_field_without_a_service() -> None:
@@ -133,6 +169,7 @@ def test_ids_and_filters_are_checked_before_sending() -> None:
             lambda: next(client.watch("")),
             lambda: next(client.list(AuditFilter(model="\ud800"))),
             lambda: next(client.list(page_size=-1)),
+            lambda: next(client.list_providers(page_size=-1)),
         ]
         for attempt in attempts:
             with pytest.raises(InvalidRequest):

@@ -1,12 +1,14 @@
 """The digest names exchange and claim, all of them and nothing else."""
 
+import hashlib
 from dataclasses import replace
 
 from hypothesis import given, settings
 from inference_audit.v1 import audit_service_pb2 as pb
 
-from audit.codec.digest import request_digest
+from audit.codec.digest import request_digest, stream_id
 from audit.codec.wire import request_from_wire, request_to_wire
+from audit.findings import StreamKey
 from audit.records import (
     AuditRequest,
     Claim,
@@ -15,7 +17,7 @@ from audit.records import (
     Prompt,
     SamplingRequest,
 )
-from tests.unit.codec.wire_strategies import requests
+from tests.unit.codec.wire_strategies import requests, stream_keys
 
 SMALL = AuditRequest(
     request_id="request-1",
@@ -69,3 +71,27 @@ def test_the_digest_is_the_same_on_both_sides_of_the_wire(request_: AuditRequest
     raw = request_to_wire(request_).SerializeToString()
     received = request_from_wire(pb.SubmitAuditRequest.FromString(raw))
     assert request_digest(received) == request_digest(request_)
+
+
+def test_a_stream_is_named_by_the_written_out_canonical_json_of_its_key() -> None:
+    key = StreamKey(
+        provider="",
+        endpoint="https://é.example",
+        model="small",
+        model_digest="sha256:0",
+        calibration_id="c",
+        policy_id="p",
+    )
+    written_out = (
+        '{"calibration_id":"c","endpoint":"https://é.example","model":"small",'
+        '"model_digest":"sha256:0","policy_id":"p","provider":""}'
+    )
+    assert stream_id(key) == f"sha256:{hashlib.sha256(written_out.encode()).hexdigest()}"
+
+
+@settings(max_examples=100, deadline=None)
+@given(stream_keys, stream_keys)
+def test_two_streams_share_an_id_only_if_their_keys_are_equal(
+    first: StreamKey, second: StreamKey
+) -> None:
+    assert (stream_id(first) == stream_id(second)) is (first == second)

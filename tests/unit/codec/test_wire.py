@@ -3,7 +3,13 @@
 import pytest
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from hypothesis import given, settings
-from inference_audit.v1 import audit_pb2, exchange_pb2, verdict_pb2
+from inference_audit.v1 import (
+    audit_pb2,
+    exchange_pb2,
+    findings_pb2,
+    provider_pb2,
+    verdict_pb2,
+)
 from inference_audit.v1 import audit_service_pb2 as pb
 
 from audit.codec.limits import check_request
@@ -14,9 +20,16 @@ from audit.codec.wire import (
     request_from_wire,
     request_to_wire,
 )
-from audit.codec.wire_enums import outcome_from_wire, reason_from_wire, state_from_wire
+from audit.codec.wire_enums import (
+    disposition_from_wire,
+    outcome_from_wire,
+    reason_from_wire,
+    state_from_wire,
+)
 from audit.codec.wire_filter import filter_from_wire, filter_to_wire
+from audit.codec.wire_provider import ProviderView, provider_from_wire, provider_to_wire
 from audit.errors import ConfigurationError, InvalidRequest
+from audit.findings import Disposition
 from audit.records import (
     AuditFilter,
     AuditRecord,
@@ -26,9 +39,10 @@ from audit.records import (
     Prompt,
     Reason,
     SignedVerdict,
+    StoredStream,
     Verdict,
 )
-from tests.unit.codec.wire_strategies import requests, verdicts
+from tests.unit.codec.wire_strategies import requests, streams, verdicts
 
 
 @settings(max_examples=100, deadline=None)
@@ -66,6 +80,15 @@ def test_a_finished_audit_survives_the_wire_but_for_its_exchange(
     )
 
 
+@settings(max_examples=60, deadline=None)
+@given(streams)
+def test_provider_evidence_survives_the_wire_but_for_its_state(stream: StoredStream) -> None:
+    raw = provider_to_wire(stream).SerializeToString()
+    assert provider_from_wire(provider_pb2.ProviderEvidence.FromString(raw)) == ProviderView(
+        key=stream.key, finding=stream.finding, version=stream.version
+    )
+
+
 def test_an_empty_message_becomes_a_request_that_states_nothing() -> None:
     request = request_from_wire(pb.SubmitAuditRequest())
     assert request.exchange.prompt == Prompt()
@@ -85,11 +108,12 @@ def test_an_empty_list_of_ids_is_told_from_none() -> None:
         (Outcome, verdict_pb2.Outcome, "OUTCOME_"),
         (Reason, verdict_pb2.Reason, "REASON_"),
         (AuditState, audit_pb2.AuditState, "AUDIT_STATE_"),
+        (Disposition, findings_pb2.Disposition, "DISPOSITION_"),
     ],
-    ids=["outcome", "reason", "state"],
+    ids=["outcome", "reason", "state", "disposition"],
 )
 def test_enums_pair_one_to_one(
-    members: type[Outcome] | type[Reason] | type[AuditState],
+    members: type[Outcome] | type[Reason] | type[AuditState] | type[Disposition],
     wrapper: EnumTypeWrapper,
     prefix: str,
 ) -> None:
@@ -99,7 +123,12 @@ def test_enums_pair_one_to_one(
 
 @pytest.mark.parametrize("value", [0, 99], ids=["unspecified", "from-a-newer-version"])
 def test_an_unknown_enum_value_is_an_error_and_no_guess(value: int) -> None:
-    for convert in (outcome_from_wire, reason_from_wire, state_from_wire):
+    for convert in (
+        outcome_from_wire,
+        reason_from_wire,
+        state_from_wire,
+        disposition_from_wire,
+    ):
         with pytest.raises(ConfigurationError, match=f"{value}, which this version"):
             convert(value)
 

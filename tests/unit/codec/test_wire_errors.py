@@ -12,16 +12,23 @@ from audit.errors import (
     AuditError,
     AuditNotFound,
     ConfigurationError,
+    CorruptState,
     FieldViolation,
     InvalidRequest,
     RequestConflict,
     StorageError,
+    StreamMoved,
 )
 
 
 @pytest.mark.parametrize(
     "error",
-    [RequestConflict("taken"), AuditNotFound("none"), ServiceStopping("later")],
+    [
+        RequestConflict("taken"),
+        AuditNotFound("none"),
+        ServiceStopping("later"),
+        CorruptState.of("sha256:" + "ab" * 32, "finding.num_tokens is not an integer"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_errors_survive_the_wire(error: AuditError) -> None:
@@ -44,6 +51,7 @@ def test_a_database_keeps_its_words_to_itself() -> None:
     status = status_of(StorageError("row (1, 'a private prompt') violates a constraint"))
     assert "private" not in str(status)
     assert type(error_of(status)) is StorageError
+    assert type(error_of(status_of(StreamMoved("by another worker")))) is StorageError
 
 
 def test_errors_that_no_caller_can_act_on_have_no_status() -> None:

@@ -1,9 +1,17 @@
-"""Hypothesis strategies for checked requests and for verdicts."""
+"""Hypothesis strategies for checked requests, for verdicts and for provider evidence."""
 
 from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from audit.findings import (
+    AttackPower,
+    Disposition,
+    Explanation,
+    NoiseEstimate,
+    ProviderFinding,
+    StreamKey,
+)
 from audit.records import (
     AuditRequest,
     Claim,
@@ -18,6 +26,7 @@ from audit.records import (
     SamplingRequest,
     Sensitivity,
     Statistic,
+    StoredStream,
     Timing,
     Usage,
     Verdict,
@@ -99,6 +108,54 @@ requests = st.builds(
     claim=claims,
 )
 
+noises = st.builds(
+    NoiseEstimate,
+    estimate_logits=numbers,
+    low_logits=numbers,
+    high_logits=maybe(numbers),
+    confidence=numbers,
+)
+attacks = st.builds(
+    AttackPower, attack=names, label=texts, power=numbers, num_tokens_needed=maybe(counts)
+)
+explanations = st.builds(
+    Explanation,
+    name=names,
+    statement=texts,
+    disposition=st.sampled_from(Disposition),
+    probability=numbers,
+    log_likelihood_nats=numbers,
+    estimate=maybe(numbers),
+    first_token=maybe(counts),
+    last_token=maybe(counts),
+)
+findings = st.builds(
+    ProviderFinding,
+    stream_id=names,
+    outcome=st.sampled_from(["PASS", "FAIL", "INCONCLUSIVE"]),
+    statement=texts,
+    num_exchanges=counts,
+    num_tokens=counts,
+    log10_e_value=numbers,
+    log10_threshold=numbers,
+    failed_at_exchange=maybe(counts),
+    substituted_share_low=numbers,
+    num_tells=counts,
+    sticky_log10_e_value=numbers,
+    noise=maybe(noises),
+)
+stream_keys = st.builds(
+    StreamKey,
+    provider=names,
+    endpoint=names,
+    model=names,
+    model_digest=names,
+    calibration_id=names,
+    policy_id=names,
+)
+streams = st.builds(
+    StoredStream, key=stream_keys, finding=findings, state_json=texts, version=counts
+)
 verdicts = st.builds(
     Verdict,
     outcome=st.sampled_from(Outcome),
@@ -129,6 +186,7 @@ verdicts = st.builds(
             logit_noise_logits=maybe(numbers),
             substituted_token_share=maybe(numbers),
             statement=texts,
+            attacks=st.lists(attacks, max_size=2).map(tuple),
         )
     ),
     calibration_id=maybe(names),
@@ -142,4 +200,9 @@ verdicts = st.builds(
             libraries=st.lists(st.tuples(names, names), max_size=2).map(tuple),
         )
     ),
+    policy_id=maybe(names),
+    log10_e_value=maybe(numbers),
+    noise=maybe(noises),
+    diagnosis=st.lists(explanations, max_size=2).map(tuple),
+    provider=maybe(findings),
 )

@@ -7,6 +7,13 @@ import pytest
 import rfc8785
 
 from audit.errors import InvalidRequest
+from audit.findings import (
+    AttackPower,
+    Disposition,
+    Explanation,
+    NoiseEstimate,
+    ProviderFinding,
+)
 from audit.ledger.statement import JsonMembers, build_statement
 from audit.records import Claim, Outcome, Reason, Verdict
 from tests.golden.ledger.examples import (
@@ -99,10 +106,97 @@ def test_the_predicate_shows_all_that_was_measured() -> None:
     assert (predicate["numTokens"], predicate["numMatches"]) == (128, 127)
 
 
+def found() -> Verdict:
+    """Return a FAIL with every finding that a verdict can carry."""
+    noise = NoiseEstimate(estimate_logits=0.5, low_logits=0.25, high_logits=None, confidence=0.95)
+    attack = AttackPower(attack="int4", label="4-bit weights", power=0.75, num_tokens_needed=400)
+    cause = Explanation(
+        name="temperature",
+        statement="sampled at temperature 1.2",
+        disposition=Disposition.POLICY_DIFFERENT,
+        probability=0.875,
+        log_likelihood_nats=-12.5,
+        estimate=1.25,
+        first_token=64,
+    )
+    finding = ProviderFinding(
+        stream_id="sha256:" + "33" * 32,
+        outcome="FAIL",
+        statement="this provider deviates",
+        num_exchanges=7,
+        num_tokens=896,
+        log10_e_value=4.5,
+        log10_threshold=3.0,
+        failed_at_exchange=6,
+        substituted_share_low=0.125,
+        num_tells=3,
+        sticky_log10_e_value=-0.5,
+        noise=replace(noise, high_logits=1.0),
+    )
+    sensitivity = passed().sensitivity
+    assert sensitivity is not None
+    return replace(
+        failed(),
+        policy_id="policy-1",
+        log10_e_value=3.5,
+        noise=noise,
+        diagnosis=(cause,),
+        provider=finding,
+        sensitivity=replace(sensitivity, attacks=(attack,)),
+    )
+
+
+def test_the_predicate_shows_all_that_was_found() -> None:
+    predicate = _predicate(found())
+    assert (predicate["policy"], predicate["log10EValue"]) == ({"id": "policy-1"}, 3.5)
+    noise = {"estimateLogits": 0.5, "lowLogits": 0.25, "confidence": 0.95}
+    assert predicate["noise"] == noise
+    assert predicate["diagnosis"] == [
+        {
+            "name": "temperature",
+            "statement": "sampled at temperature 1.2",
+            "disposition": "POLICY_DIFFERENT",
+            "probability": 0.875,
+            "logLikelihoodNats": -12.5,
+            "estimate": 1.25,
+            "firstToken": 64,
+        }
+    ]
+    assert predicate["provider"] == {
+        "streamId": "sha256:" + "33" * 32,
+        "verdict": "FAILED",
+        "statement": "this provider deviates",
+        "numExchanges": 7,
+        "numTokens": 896,
+        "log10EValue": 4.5,
+        "log10Threshold": 3.0,
+        "failedAtExchange": 6,
+        "substitutedShareLow": 0.125,
+        "numTells": 3,
+        "stickyLog10EValue": -0.5,
+        "noise": noise | {"highLogits": 1.0},
+    }
+    sensitivity = predicate["sensitivity"]
+    assert isinstance(sensitivity, dict)
+    assert sensitivity["attacks"] == [
+        {"attack": "int4", "label": "4-bit weights", "power": 0.75, "numTokensNeeded": 400}
+    ]
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_only_a_passed_provider_reads_as_passed(outcome: Outcome) -> None:
+    finding = found().provider
+    assert finding is not None
+    verdict = replace(found(), provider=replace(finding, outcome=outcome.value))
+    assert ("PASSED" in json.dumps(_statement(verdict))) == (outcome is Outcome.PASS)
+
+
 def test_what_is_not_stated_is_left_out() -> None:
     predicate = _predicate(inconclusive(), Claim())
     assert predicate["claim"] == {}
     for name in ("sensitivity", "calibration", "reference", "runner", "meanClippedMarginLogits"):
+        assert name not in predicate
+    for name in ("policy", "log10EValue", "noise", "diagnosis", "provider"):
         assert name not in predicate
     assert "null" not in json.dumps(predicate)
 
@@ -119,9 +213,9 @@ def test_every_name_is_lower_camel_case() -> None:
             return set(value).union(*(names(item) for item in value.values()))
         return set().union(*(names(item) for item in value)) if isinstance(value, list) else set()
 
-    found = names(_predicate(passed()))
-    assert found
-    assert all(name.isalnum() and name[0].islower() for name in found)
+    used = names(_predicate(passed())) | names(_predicate(found()))
+    assert "substitutedShareLow" in used
+    assert all(name.isalnum() and name[0].islower() for name in used)
 
 
 def test_integers_beyond_a_double_become_strings() -> None:

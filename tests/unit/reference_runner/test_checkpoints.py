@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reference_runner.errors import CheckpointError
 from reference_runner.precision import normal_precision
+from reference_runner.records import ReplayBatch, ReplaySequence, Sampling
 from reference_runner.replay import load_reference
 from tests.support.checkpoints import DEFECTS, config, copy_with, text
+from tests.support.example_model import MODEL, example_reference
 
 
 def load(folder: Path) -> None:
@@ -38,6 +41,27 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     folder = copy_with(tmp_path, config(auto_map={"AutoModelForCausalLM": "evil.Evil"}))
     (folder / "evil.py").write_text("raise SystemExit('the checkpoint ran its code')\n")
     load(folder)
+
+
+def test_attention_can_be_computed_in_another_way() -> None:
+    batch = ReplayBatch(
+        sequences=(
+            ReplaySequence(
+                prompt_token_ids=(1, 2, 3),
+                output_token_ids=(4, 5, 6),
+                sampling=Sampling(temperature=0.0, top_k=0, top_p=1.0, seed=None),
+                profile_ids=("greedy",),
+            ),
+        )
+    )
+    eager = load_reference(MODEL, "float32", num_threads=1, attention="eager").replay(batch)[0][0]
+    usual = example_reference().replay(batch)[0][0]
+    np.testing.assert_allclose(eager.logprob_nats_R, usual.logprob_nats_R, atol=1e-4)
+
+
+def test_an_unknown_attention_is_refused_by_name() -> None:
+    with pytest.raises(CheckpointError, match="'flash'; known are: sdpa, eager"):
+        load_reference(MODEL, "auto", num_threads=1, attention="flash")
 
 
 def test_generation_defaults_are_those_that_servers_apply(tmp_path: Path) -> None:

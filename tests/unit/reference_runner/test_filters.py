@@ -61,25 +61,33 @@ def test_distances_agree_with_the_mask_and_are_never_nan(top_k: int, top_p: floa
     logits = torch.from_numpy(random_logits(np.random.default_rng(top_k), 60, 31))
     mask = kept_mask(logits, top_k=top_k, top_p=top_p)
     keep = torch.ones_like(logits, dtype=torch.bool) if mask is None else mask
-    leave, enter = cut_distances(logits, top_k=top_k, top_p=top_p)
+    cuts = cut_distances(logits, top_k=top_k, top_p=top_p)
+    assert (cuts is None) == (mask is None)
+    if cuts is None:
+        return
+    found, leave, enter = cuts
+    assert torch.equal(found, keep)
     assert not bool(leave.isnan().any() or enter.isnan().any())
     assert bool((leave >= 0).all()) and bool((enter >= 0).all())
+    assert bool((enter[keep] == 0).all())
+    assert bool((leave[~keep] == torch.inf).all())
     if top_p == 1.0:
-        assert bool((enter[keep] == 0).all())
         assert bool((enter[~keep] > 0).all())
 
 
 def test_top_k_distances_are_those_to_the_tokens_at_the_cut() -> None:
-    leave, enter = cut_distances(torch.tensor([[5.0, 3.0, 2.5, 0.0]]), top_k=2, top_p=1.0)
+    cuts = cut_distances(torch.tensor([[5.0, 3.0, 2.5, 0.0]]), top_k=2, top_p=1.0)
+    assert cuts is not None
+    _, leave, enter = cuts
     assert leave[0, :2].tolist() == [2.5, 0.5]
     assert enter[0].tolist() == [0.0, 0.0, 0.5, 3.0]
 
 
 def test_moving_a_logit_by_its_top_k_distance_moves_the_token_across_the_cut() -> None:
     logits = torch.from_numpy(random_logits(np.random.default_rng(3), 30, 17))
-    keep = kept_mask(logits, top_k=4, top_p=1.0)
-    assert keep is not None
-    _, enter = cut_distances(logits, top_k=4, top_p=1.0)
+    cuts = cut_distances(logits, top_k=4, top_p=1.0)
+    assert cuts is not None
+    keep, _, enter = cuts
     for row, column in (~keep).nonzero()[:100].tolist():
         moved = logits[row : row + 1].clone()
         moved[0, column] += enter[row, column] + 1e-4

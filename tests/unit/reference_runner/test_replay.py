@@ -8,6 +8,7 @@ import torch
 
 from reference_runner import replay as replay_module
 from reference_runner.errors import BadSequence, UnsupportedProfile
+from reference_runner.model import ReferenceModel
 from reference_runner.records import Evidence, ReplayBatch, ReplaySequence, Sampling
 from tests.support.example_model import example_reference
 
@@ -104,7 +105,7 @@ def test_logits_that_are_no_numbers_are_no_evidence(
     reference = example_reference("bfloat16")
     logits = torch.zeros(20, 4096)
     logits[7, 11] = logit
-    monkeypatch.setattr(reference._model, "output_logits", lambda *_: logits)
+    monkeypatch.setattr(reference.model, "output_logits", lambda *_: logits)
     with pytest.raises(BadSequence, match="not finite at precision bfloat16") as caught:
         replayed(sequence_of())
     assert caught.value.code == "replay_failed"
@@ -118,6 +119,36 @@ def test_the_whole_context_can_be_used() -> None:
 def test_an_unknown_profile_is_refused() -> None:
     with pytest.raises(UnsupportedProfile, match="no-such"):
         replayed(sequence_of(profile_ids=("no-such",)))
+
+
+def test_neighbours_with_the_same_tokens_share_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = example_reference("bfloat16").model
+    lengths: list[int] = []
+    run = ReferenceModel.output_logits
+
+    def counted(self: ReferenceModel, token_ids: tuple[int, ...], num_outputs: int) -> torch.Tensor:
+        lengths.append(num_outputs)
+        return run(self, token_ids, num_outputs)
+
+    monkeypatch.setattr(type(model), "output_logits", counted)
+    rivals = [
+        sequence_of(sampling=Sampling(temperature=t, top_k=k, top_p=1.0, seed=3))
+        for t, k in ((0.5, 0), (1.0, 30), (0.0, 0))
+    ]
+    other = sequence_of(5)
+    together = replayed(*rivals, other, rivals[0])
+    assert lengths == [20, 5, 20]
+    alone = [replayed(sequence)[0] for sequence in (*rivals, other, rivals[0])]
+    for (one,), (shared,) in zip(alone, together, strict=True):
+        assert_identical(one, shared)
+
+
+def test_equal_tokens_split_elsewhere_do_not_share_a_pass() -> None:
+    first = sequence_of()
+    ids = first.prompt_token_ids + first.output_token_ids
+    second = replace(first, prompt_token_ids=ids[:12], output_token_ids=ids[12:])
+    ((one,), (other,)) = replayed(first, second)
+    assert (one.num_tokens, other.num_tokens) == (20, 17)
 
 
 def test_greedy_replay_needs_no_seed_and_ignores_filters() -> None:

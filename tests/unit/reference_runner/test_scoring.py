@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reference_runner.records import NO_RIVAL_LOGITS, Sampling
-from reference_runner.scoring import RowScores, score_rows
+from reference_runner.scoring import RowScores, draw_tokens, score_rows
 from tests.support.sampling_twin import draw, gumbel, random_logits, score_row
 
 SAMPLINGS = [
@@ -56,10 +56,10 @@ def test_scores_equal_the_slow_twins(
         assert bool(found.excluded_R[row]) == twin.excluded
         assert int(found.rank_R[row]) == twin.rank
         assert float(found.logprob_R[row]) == pytest.approx(twin.logprob, rel=1e-6, abs=2e-6)
-        assert float(found.top_two_gap_R[row]) == pytest.approx(twin.gap, rel=1e-6, abs=1e-6)
-        if twin.matched or (top_k == 0 and top_p == 1.0):
-            expected = twin.gap if twin.matched else twin.plain_margin
-            assert float(found.signed_margin_R[row]) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        # float32's cumulative mass is right to 1e-6, and distances divide it by p (1 - p)
+        close = 1e-6 if top_p == 1.0 else 5e-5
+        assert float(found.top_two_gap_R[row]) == pytest.approx(twin.gap, rel=1e-6, abs=close)
+        assert float(found.signed_margin_R[row]) == pytest.approx(twin.margin, rel=1e-6, abs=close)
     assert num_compared >= 20
 
 
@@ -73,7 +73,7 @@ def test_greedy_scores_equal_the_slow_twins(vocab_size: int) -> None:
         twin = score_row(logits[row], claimed[row], None, sampling_of(0.0))
         assert bool(found.matched_R[row]) == twin.matched
         assert not bool(found.excluded_R[row])
-        assert float(found.signed_margin_R[row]) == pytest.approx(twin.plain_margin, rel=1e-6)
+        assert float(found.signed_margin_R[row]) == pytest.approx(twin.margin, rel=1e-6)
         assert float(found.top_two_gap_R[row]) == pytest.approx(twin.gap, rel=1e-6)
 
 
@@ -99,9 +99,51 @@ def test_of_tied_best_tokens_the_lowest_id_wins_with_margin_zero() -> None:
 def test_a_token_without_rivals_has_a_finite_margin() -> None:
     rng = np.random.default_rng(2)
     logits, noise = np.array([[0.0, 3.0, 1.0]], dtype=np.float32), gumbel(rng, 1, 3)
-    found = scored(logits, [1], noise, sampling_of(1.0, top_k=1))
+    alone = np.array([[-np.inf, 3.0, -np.inf]], dtype=np.float32)
+    found = scored(alone, [1], noise, sampling_of(1.0))
     assert found.signed_margin_R.tolist() == [NO_RIVAL_LOGITS]
     assert found.top_two_gap_R.tolist() == [NO_RIVAL_LOGITS]
+    near = scored(logits, [1], noise, sampling_of(1.0, top_k=1))
+    assert near.signed_margin_R.tolist() == [2.0], "the next token comes in by changing places"
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (2, 1.0), (0, 0.9), (3, 0.9)])
+def test_impossible_tokens_have_finite_margins(top_k: int, top_p: float) -> None:
+    noise = gumbel(np.random.default_rng(2), 1, 4)
+    logits = np.array([[-np.inf, 3.0, 2.5, -np.inf]], dtype=np.float32)
+    for claimed in range(4):
+        found = scored(logits, [claimed], noise, sampling_of(1.0, top_k, top_p))
+        assert np.isfinite(found.signed_margin_R.numpy()).all()
+        assert 0.0 <= float(found.top_two_gap_R[0]) < 10.0
+    assert float(found.signed_margin_R[0]) < -1.0
+
+
+def test_a_strong_token_just_outside_the_filters_makes_the_gap_small() -> None:
+    logits = np.array([[5.0, 3.0, 2.99, 0.0]], dtype=np.float32)
+    noise = np.array([[0.0, 0.0, 9.0, 0.0]])
+    found = scored(logits, [0], noise, sampling_of(1.0, top_k=2))
+    assert found.matched_R.tolist() == [True]
+    assert found.top_two_gap_R.tolist() == pytest.approx([0.01], abs=1e-6)
+
+
+def test_a_best_token_near_the_cut_makes_the_gap_small() -> None:
+    logits = np.array([[5.0, 3.0, 2.9, 0.0]], dtype=np.float32)
+    noise = np.array([[0.0, 9.0, 0.0, 0.0]])
+    found = scored(logits, [1], noise, sampling_of(1.0, top_k=2))
+    assert found.top_two_gap_R.tolist() == pytest.approx([0.1], abs=1e-6)
+
+
+@pytest.mark.parametrize(("temperature", "top_k", "top_p"), SAMPLINGS)
+def test_the_drawn_token_is_the_one_that_matches(
+    temperature: float, top_k: int, top_p: float
+) -> None:
+    rng = np.random.default_rng(4)
+    logits, noise = random_logits(rng, 30, 61), gumbel(rng, 30, 61)
+    sampling = sampling_of(temperature, top_k, top_p)
+    drawn = draw_tokens(torch.from_numpy(logits), torch.from_numpy(noise), sampling)
+    assert scored(logits, drawn.tolist(), noise, sampling).matched_R.all()
+    best = draw_tokens(torch.from_numpy(logits), None, sampling_of(0.0))
+    assert scored(logits, best.tolist(), None, sampling_of(0.0)).matched_R.all()
 
 
 def test_a_vocabulary_of_one_token_is_scored() -> None:

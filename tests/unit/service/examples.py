@@ -1,11 +1,15 @@
 """Requests, verdicts and signatures to test with."""
 
 import itertools
+import json
 
+from audit.errors import CorruptState
+from audit.findings import Growth, StreamKey
 from audit.records import (
     AuditRecord,
     AuditRequest,
     Claim,
+    Examination,
     Exchange,
     Job,
     Outcome,
@@ -13,11 +17,23 @@ from audit.records import (
     Prompt,
     SamplingRequest,
     SignedVerdict,
+    StoredStream,
+    StreamPage,
     Verdict,
 )
 from storage.memory import InMemoryAuditStore
+from tests.unit.storage.builders import a_key, a_stream
 
 PASS = Verdict(outcome=Outcome.PASS, num_tokens=3, num_matches=3)
+GROWTH = Growth(
+    num_tokens=3,
+    num_mismatches=0,
+    log_e_nats_K=(),
+    log_e_nats=0.0,
+    log_likelihood_G=(),
+    is_tell=False,
+    exchange_digest="sha256:0",
+)
 
 
 def request_of(
@@ -50,6 +66,29 @@ def memory_store() -> InMemoryAuditStore:
     )
 
 
+def judged(request: AuditRequest) -> Examination:
+    """Pass every exchange, and let it count."""
+    return Examination(verdict=PASS, growth=GROWTH)
+
+
+class CountingAccumulator:
+    """Counts the exchanges of each claimed model; the count is all its state."""
+
+    def key(self, request: AuditRequest, examination: Examination) -> StreamKey | None:
+        model = request.claim.model
+        return None if model is None else a_key(model)
+
+    def fold(self, previous: StoredStream | None, key: StreamKey, growth: Growth) -> StoredStream:
+        if previous is None:
+            return a_stream(1, key)
+        try:
+            count = int(json.loads(previous.state_json)["count"])
+        except (ValueError, KeyError) as error:
+            raise CorruptState.of(previous.finding.stream_id, "its state is damaged") from error
+        assert count == previous.version
+        return a_stream(previous.version + 1, key)
+
+
 class BrokenStore(InMemoryAuditStore):
     """Fails at every look-up."""
 
@@ -58,4 +97,7 @@ class BrokenStore(InMemoryAuditStore):
         self._error = error
 
     def get(self, audit_id: str) -> AuditRecord:
+        raise self._error
+
+    def list_streams(self, *, page_size: int, cursor: str | None) -> StreamPage:
         raise self._error

@@ -11,10 +11,11 @@ from inference_audit.v1 import audit_service_pb2 as pb
 from inference_audit.v1.audit_service_pb2_grpc import AuditServiceStub
 
 from audit.codec.wire import request_to_wire
-from audit.errors import StorageError
+from audit.errors import CorruptState, StorageError
 from storage.memory import InMemoryAuditStore
 from tests.unit.service.examples import PASS, BrokenStore, memory_store, request_of, sign
 from tests.unit.service.running import running
+from tests.unit.storage.builders import a_key, a_stream
 
 
 @pytest.fixture
@@ -184,6 +185,58 @@ def test_a_bad_list_request_names_its_field(
         grpc.StatusCode.INVALID_ARGUMENT,
         "INVALID_REQUEST",
         [field],
+    )
+
+
+def test_providers_are_paged_from_the_latest_update(
+    stub: AuditServiceStub, store: InMemoryAuditStore
+) -> None:
+    for number, provider in enumerate(("a", "b", "c")):
+        submit(stub, f"request-{number}")
+        job = store.claim()
+        assert job is not None
+        store.complete(job, sign(job, PASS), a_stream(1, a_key(provider)))
+    request = pb.ListProvidersRequest(page_size=2)
+    first = stub.ListProviders(request, timeout=5)
+    request.page_token = first.next_page_token
+    second = stub.ListProviders(request, timeout=5)
+    found = [provider.provider for page in (first, second) for provider in page.providers]
+    assert found == ["c", "b", "a"]
+    assert not second.next_page_token
+    assert first.providers[0].finding.num_exchanges == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.ListProvidersRequest(page_size=-1), "page_size"),
+        (pb.ListProvidersRequest(page_token="mine"), "page_token"),  # noqa: S106
+    ],
+    ids=["negative-size", "foreign-token"],
+)
+def test_a_bad_request_for_providers_names_its_field(
+    stub: AuditServiceStub, request_: pb.ListProvidersRequest, field: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ListProviders(request_, timeout=5)
+    assert refusal(caught.value) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_REQUEST",
+        [field],
+    )
+
+
+def test_corrupt_evidence_is_told_from_a_database_that_is_down() -> None:
+    with (
+        running(BrokenStore(CorruptState.of("sha256:0", "damaged"))) as service,
+        grpc.insecure_channel(service.address) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        AuditServiceStub(channel).ListProviders(pb.ListProvidersRequest(), timeout=5)
+    assert refusal(caught.value) == (
+        grpc.StatusCode.DATA_LOSS,
+        "PROVIDER_EVIDENCE_CORRUPT",
+        [],
     )
 
 

@@ -3,6 +3,7 @@
 import itertools
 import threading
 
+from audit.findings import NoiseEstimate, ProviderFinding, StreamKey
 from audit.records import (
     AuditRequest,
     Claim,
@@ -14,6 +15,7 @@ from audit.records import (
     Reason,
     SamplingRequest,
     SignedVerdict,
+    StoredStream,
     Verdict,
 )
 
@@ -65,3 +67,38 @@ def a_signed(outcome: Outcome = Outcome.PASS, *, mark: str = "first") -> SignedV
 
 def a_job(audit_id: str) -> Job:
     return Job(audit_id=audit_id, request=a_request("r"), request_digest=a_digest("r"), attempt=1)
+
+
+def a_key(provider: str = "acme", *, endpoint: str = "https://acme.example/v1") -> StreamKey:
+    return StreamKey(
+        provider=provider,
+        endpoint=endpoint,
+        model="tiny",
+        model_digest="sha256:" + "11" * 32,
+        calibration_id="calibration-1",
+        policy_id="policy-1",
+    )
+
+
+def a_stream(version: int, key: StreamKey | None = None) -> StoredStream:
+    """Return the evidence after so many exchanges; its id stands for the key's digest."""
+    key = key or a_key()
+    finding = ProviderFinding(
+        stream_id=f"sha256:{key.provider}",
+        outcome="PASS",
+        statement="nothing was found",
+        num_exchanges=version,
+        num_tokens=10 * version,
+        log10_e_value=0.1 * version,
+        log10_threshold=3.0,
+        failed_at_exchange=None,
+        substituted_share_low=0.0,
+        num_tells=0,
+        sticky_log10_e_value=-0.25,
+        noise=NoiseEstimate(
+            estimate_logits=0.01, low_logits=0.001, high_logits=None, confidence=0.95
+        ),
+    )
+    return StoredStream(
+        key=key, finding=finding, state_json=f'{{"count":{version}}}', version=version
+    )

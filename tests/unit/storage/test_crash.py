@@ -16,7 +16,15 @@ from pathlib import Path
 
 from audit.records import AuditState
 from storage.store import SqlAuditStore, open_store
-from tests.unit.storage.builders import CountingIds, StepClock, a_digest, a_request, a_signed
+from tests.unit.storage.builders import (
+    CountingIds,
+    StepClock,
+    a_digest,
+    a_key,
+    a_request,
+    a_signed,
+    a_stream,
+)
 
 NUM_ROUNDS = 10
 START_TIMEOUT_S = 20.0
@@ -38,7 +46,9 @@ def work_until_killed(folder: Path, round_name: str) -> None:
             continue
         job = store.claim()
         assert job is not None
-        store.complete(job, a_signed(mark=job.audit_id))
+        previous = store.read_stream(a_key())
+        stream = a_stream(1 if previous is None else previous.version + 1)
+        store.complete(job, a_signed(mark=job.audit_id), stream)
         os.write(log, f"completed {job.audit_id}\n".encode())
 
 
@@ -73,6 +83,13 @@ def _check_nothing_was_lost(folder: Path, store: SqlAuditStore) -> None:
         assert record.signed == a_signed(mark=audit_id)
 
 
+def _check_each_verdict_counts_once(folder: Path, store: SqlAuditStore) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "audit.db")) as connection:
+        (num_verdicts,) = connection.execute("SELECT count(*) FROM verdicts").fetchone()
+    stream = store.read_stream(a_key())
+    assert stream == (a_stream(num_verdicts) if num_verdicts else None)
+
+
 def _check_the_database(folder: Path) -> None:
     with contextlib.closing(sqlite3.connect(folder / "audit.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -91,6 +108,7 @@ def test_sigkill_loses_no_acknowledged_audit_or_verdict(tmp_path: Path) -> None:
         _kill_at_a_random_moment(tmp_path, f"round{number}", chance)
         store = _open(tmp_path, "parent")
         _check_nothing_was_lost(tmp_path, store)
+        _check_each_verdict_counts_once(tmp_path, store)
         store.requeue_unfinished()
         store.close()
         _check_the_database(tmp_path)

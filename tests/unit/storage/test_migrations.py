@@ -13,7 +13,23 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from audit.errors import StorageError
 from storage.engine import WRITES, open_engine
 from storage.models import Base
+from storage.serialise import to_json
+from storage.store import open_store
 from storage.upgrade import migration_config, upgrade
+from tests.unit.storage.builders import (
+    CountingIds,
+    StepClock,
+    a_key,
+    a_request,
+    a_signed,
+    a_stream,
+)
+
+#: A row as the first schema stored it.
+INSERT_OLD_AUDIT = (
+    "INSERT INTO audits VALUES (1, 'old', 'one', 'sha256:0', :request, 'tiny', 'QUEUED', 0, "
+    "'2026-01-02T03:04:05.000000Z', NULL, NULL)"
+)
 
 
 @pytest.fixture
@@ -28,6 +44,11 @@ def _schema_sql(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         rows = connection.execute(query, {"version": "alembic_version"}).scalars().all()
     return sorted(str(row) for row in rows)
+
+
+def _downgrade(engine: Engine, revision: str) -> None:
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        command.downgrade(migration_config(connection), revision)
 
 
 def test_the_migrated_schema_equals_the_models(engine: Engine) -> None:
@@ -64,11 +85,31 @@ def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
 def test_down_removes_every_table_and_up_brings_them_back(engine: Engine) -> None:
     upgrade(engine)
     before = _schema_sql(engine)
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
-        command.downgrade(migration_config(connection), "base")
+    _downgrade(engine, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
     upgrade(engine)
     assert _schema_sql(engine) == before
+
+
+def test_audits_live_through_the_coming_and_going_of_provider_evidence(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    engine = open_engine(url)
+    upgrade(engine, "0001")
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(text(INSERT_OLD_AUDIT), {"request": to_json(a_request("one"))})
+    store = open_store(url, clock=StepClock(), new_id=CountingIds())
+    job = store.claim()
+    assert job is not None
+    store.complete(job, a_signed(), a_stream(1))
+    before = store.get("old")
+    store.close()
+    _downgrade(engine, "0001")
+    assert set(inspect(engine).get_table_names()) == {"alembic_version", "audits", "verdicts"}
+    store = open_store(url, clock=StepClock(), new_id=CountingIds())
+    assert store.get("old") == before
+    assert store.read_stream(a_key()) is None
+    store.close()
+    engine.dispose()
 
 
 def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:

@@ -1,0 +1,161 @@
+"""`diagnose`: what most likely lies behind the exchanges of a provider that fail."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from audit.cli import options
+from audit.cli.check import examine_line
+from audit.cli.common import progress, require_files, require_profile, summary
+from audit.cli.exits import exit_code_of_outcomes
+from audit.cli.lines import print_line, stdout
+from audit.codec.traffic import read_traffic
+from audit.config import DEFAULT_NUM_THREADS, ReplaySettings, parse_model
+from audit.diagnose import Case, Diagnoser, build_diagnoser, failed_case
+from audit.errors import ConfigurationError
+from audit.examine import Examiner
+from audit.findings import Disposition, Explanation
+from audit.judge.calibration_file import load_calibration
+from audit.judge.policy import load_policy
+from audit.judge.verdict import evidence_laws
+from audit.ports import Reference
+from audit.records import Claim, Outcome
+
+#: What a disposition means, for people.
+MEANINGS = {
+    Disposition.SUBSTITUTION: "another model, or a cheaper copy of it, answered",
+    Disposition.MISCONFIGURED: "the claimed model answered, but not as it was asked to",
+    Disposition.POLICY_DIFFERENT: "the claimed model answered, run otherwise than the policy says",
+    Disposition.UNKNOWN: "no cause that was tried accounts for the tokens",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(diagnose)
+
+
+def diagnose(
+    model: options.Model,
+    traffic: options.Traffic,
+    calibration: Annotated[
+        Path,
+        typer.Option("--calibration", metavar="FILE", help="Made by `inference-audit calibrate`."),
+    ],
+    more_traffic: options.MoreTraffic = None,
+    policy: options.Policy = None,
+    sibling: options.Siblings = None,
+    system_prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--system-prompt",
+            metavar="TEXT",
+            help="A hidden system prompt to try beside the built-in ones; may be given again.",
+        ),
+    ] = None,
+    profile: options.Profile = None,
+    dtype: options.Precision = None,
+    threads: options.NumThreads = DEFAULT_NUM_THREADS,
+    as_json: options.AsJson = False,
+) -> None:
+    """Audit one provider's traffic and rank what explains the exchanges that fail, all together."""
+    from audit.app import build_examiner
+
+    require_profile(profile)
+    files = [*traffic, *(more_traffic or ())]
+    require_files(files)
+    settings = ReplaySettings(
+        models=(parse_model(str(model)),),
+        calibration=calibration,
+        policy=policy,
+        profile=profile,
+        precision=dtype,
+        num_threads=threads,
+    )
+    diagnoser = _diagnoser(settings, calibration, sibling or (), system_prompt or ())
+    outcomes, explanations = _pooled(files, build_examiner(settings), diagnoser)
+    _report(outcomes, explanations, as_json=as_json)
+    raise typer.Exit(exit_code_of_outcomes(outcomes))
+
+
+def _diagnoser(
+    settings: ReplaySettings, calibration: Path, siblings: Sequence[str], prompts: Sequence[str]
+) -> Diagnoser:
+    """Return the diagnoser. Raises: ConfigurationError, CalibrationError."""
+    rules, honest = load_policy(settings.policy), load_calibration(calibration)
+    return build_diagnoser(
+        honest,
+        rules,
+        evidence_laws(honest, rules),
+        siblings=_load_siblings(settings, siblings),
+        system_prompts=prompts,
+    )
+
+
+def _load_siblings(settings: ReplaySettings, texts: Sequence[str]) -> dict[str, Reference]:
+    """Return the other checkpoints by name. Raises: ConfigurationError."""
+    from audit.app import build_library
+
+    found: dict[str, Reference] = {}
+    for text in texts:
+        source = parse_model(text)
+        if source.name is None or source.name in found:
+            raise ConfigurationError(
+                f"--sibling {text} needs a name of its own; write it as NAME=DIR"
+            )
+        library = build_library(replace(settings, models=(source,)))
+        found[source.name] = library.open(Claim(model=source.name))
+    return found
+
+
+def _pooled(
+    files: list[Path], examiner: Examiner, diagnoser: Diagnoser
+) -> tuple[list[Outcome], tuple[Explanation, ...]]:
+    """Audit everything, keep as many failed exchanges as are replayed, and diagnose these."""
+    outcomes: list[Outcome] = []
+    cases: list[Case] = []
+    num_tokens = 0
+    with progress() as bar:
+        task = bar.add_task("auditing", total=None)
+        for line in read_traffic(files):
+            examination = examine_line(line, examiner)
+            outcomes.append(examination.verdict.outcome)
+            if line.request is not None and num_tokens < diagnoser.max_tokens:
+                replay = examiner.replay
+                case = failed_case(line.request, examination, replay.library, replay.profile)
+                if case is not None:
+                    cases.append(case)
+                    num_tokens += case.evidence.num_tokens
+            bar.update(task, advance=1, description=f"auditing: {len(outcomes)} exchanges")
+        bar.update(task, description=f"diagnosing {len(cases)} failed exchanges")
+        return outcomes, diagnoser(cases)
+
+
+def _report(
+    outcomes: list[Outcome], explanations: tuple[Explanation, ...], *, as_json: bool
+) -> None:
+    if as_json:
+        counts = {outcome.value: outcomes.count(outcome) for outcome in Outcome}
+        print_line({"outcomes": counts, "diagnosis": [asdict(e) for e in explanations]})
+        return
+    if explanations:
+        stdout().print(_table(explanations))
+    else:
+        stdout().print("no exchange failed, so there is nothing to explain")
+    stdout().print(summary(outcomes))
+
+
+def _table(explanations: tuple[Explanation, ...]) -> Table:
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("probability", justify="right")
+    for name in ("explanation", "the answers were", "which means"):
+        table.add_column(name, overflow="fold")
+    for e in explanations:
+        meaning = MEANINGS[e.disposition]
+        table.add_row(f"{e.probability:.1%}", e.name, escape(e.statement), meaning)
+    return table

@@ -1,0 +1,1 @@
+"""The bundled policy, as data; `audit.judge.policy` reads it."""

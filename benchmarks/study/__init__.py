@@ -1,0 +1,1 @@
+"""Studies of what audits see, each with a function that runs it."""
