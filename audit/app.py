@@ -7,26 +7,29 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from audit.config import ReplaySettings, ServiceSettings
+from audit.diagnose import Diagnoser, build_diagnoser, failed_case
 from audit.errors import AuditError, ConfigurationError, CorruptState
-from audit.examine import Examiner, Replayer
+from audit.examine import Examiner, Explain, Replayer
+from audit.findings import Explanation
 from audit.honest import HonestTraffic, numeric_variants
 from audit.judge.accumulate import StreamAccumulator
 from audit.judge.calibration import Calibration
 from audit.judge.calibration_file import load_calibration
 from audit.judge.policy import Policy, load_policy
 from audit.judge.power import load_power, power_path
-from audit.judge.verdict import ConditionalJudge
+from audit.judge.verdict import ConditionalJudge, evidence_laws
 from audit.ledger.envelope import DsseSigner
 from audit.ledger.keys import load_or_create_key
 from audit.library import LocalLibrary
 from audit.ports import Reference
-from audit.records import Claim, Measurement
+from audit.records import AuditRequest, Claim, Examination, Measurement
 from audit.service.server import AuditServer, ServerOptions
 from audit.worker import Worker
 from reference_runner.errors import RunnerError
@@ -88,11 +91,50 @@ def build_examiner(settings: ReplaySettings) -> Examiner:
     if calibration is not None and settings.calibration is not None:
         beside = power_path(settings.calibration)
         power = load_power(beside, calibration.calibration_id) if beside.exists() else None
+    replay = build_replayer(settings)
+    wants_causes = settings.diagnose and policy.diagnosis.is_enabled and calibration is not None
     return Examiner(
-        replay=build_replayer(settings),
+        replay=replay,
         judge=ConditionalJudge(calibration, policy, version=VERSION, power=power),
         tolerated_precisions=policy.tolerated_precisions,
+        explain=_explainer(settings, replay) if wants_causes else None,
     )
+
+
+def build_pooled_diagnoser(settings: ReplaySettings, system_prompts: Sequence[str]) -> Diagnoser:
+    """Return what explains several FAILs together. Raises: ConfigurationError, CalibrationError."""
+    policy, calibration = load_policy(settings.policy), _calibration(settings)
+    if calibration is None:
+        raise ConfigurationError("a diagnosis needs --calibration: what would honest tokens be?")
+    return build_diagnoser(
+        calibration,
+        policy,
+        evidence_laws(calibration, policy),
+        siblings=_open_siblings(settings),
+        system_prompts=system_prompts,
+    )
+
+
+def _explainer(settings: ReplaySettings, replay: Replayer) -> Explain:
+    diagnose = build_pooled_diagnoser(settings, ())
+
+    def explain(request: AuditRequest, examination: Examination) -> tuple[Explanation, ...]:
+        case = failed_case(request, examination, replay.library, replay.profile)
+        return () if case is None else diagnose([case])
+
+    return explain
+
+
+def _open_siblings(settings: ReplaySettings) -> dict[str, Reference]:
+    found: dict[str, Reference] = {}
+    for source in settings.siblings:
+        if source.name is None or source.name in found:
+            raise ConfigurationError(
+                f"--sibling {source.folder} needs a name of its own; write it as NAME=DIR"
+            )
+        library = build_library(replace(settings, models=(source,)))
+        found[source.name] = library.open(Claim(model=source.name))
+    return found
 
 
 def build_accumulator(settings: ReplaySettings) -> StreamAccumulator:

@@ -42,6 +42,8 @@ class ReplaySettings:
     """None takes the bundled default."""
     siblings: tuple[ModelSource, ...] = ()
     """Checkpoints that a diagnosis tries."""
+    diagnose: bool = False
+    """Whether a FAIL is explained; takes seconds a FAIL."""
     profile: str | None = None
     precision: str | None = None
     """Overrides the claimed precision."""

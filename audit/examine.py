@@ -4,13 +4,15 @@ Everything that stops a verdict on the way becomes INCONCLUSIVE with its reason;
 caught here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from audit.errors import CannotJudge
+from audit.findings import Explanation
 from audit.planning import plan_replay
 from audit.ports import Judge, ReferenceLibrary
 from audit.records import AuditRequest, Examination, Measurement, Outcome, Reason, Verdict
-from reference_runner.errors import BadSequence, UnsupportedProfile
+from reference_runner.errors import BadSequence, RunnerError, UnsupportedProfile
 from reference_runner.records import ReplayBatch
 
 
@@ -35,6 +37,9 @@ class Replayer:
         return Measurement(plan=plan, evidences=evidences, info=reference.info)
 
 
+Explain = Callable[[AuditRequest, Examination], tuple[Explanation, ...]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examiner:
     """Audits exchanges; the same path for service and `check`."""
@@ -43,12 +48,26 @@ class Examiner:
     judge: Judge
     tolerated_precisions: tuple[str, ...] = ()
     """Precisions that the policy accepts beside the claimed one."""
+    explain: Explain | None = None
+    """Ranks the causes of a FAIL; None leaves them out."""
 
     def __call__(self, request: AuditRequest) -> Examination:
-        """Return the verdict on one exchange, with its evidence where there is any.
+        """Return the verdict on one exchange, with its evidence where there is any."""
+        examination = self._least(request)
+        if self.explain is None or examination.verdict.outcome is not Outcome.FAIL:
+            return examination
+        try:
+            diagnosis = self.explain(request, examination)
+        except (CannotJudge, RunnerError):
+            # the verdict stands without its cause
+            return examination
+        return replace(examination, verdict=replace(examination.verdict, diagnosis=diagnosis))
 
-        Where the policy tolerates other precisions, the one that speaks least against the provider
-        counts; all are tried, as a choice by the outcome would raise the false-alarm rate.
+    def _least(self, request: AuditRequest) -> Examination:
+        """Return the examination at the precision that speaks least against the provider.
+
+        All that the policy tolerates are tried: a choice by the outcome would raise the false-alarm
+        rate.
         """
         claimed = self._examine(request)
         others = [self._examine(_at(request, other)) for other in self.tolerated_precisions]

@@ -35,6 +35,10 @@ def check(
     profile: options.Profile = None,
     dtype: options.Precision = None,
     threads: options.NumThreads = DEFAULT_NUM_THREADS,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Explain each FAIL; takes seconds a FAIL.")
+    ] = False,
+    siblings: options.Siblings = None,
     as_json: options.AsJson = False,
     tokens: Annotated[bool, typer.Option("--tokens", help="Add the per-token arrays.")] = False,
 ) -> None:
@@ -48,6 +52,8 @@ def check(
         models=(parse_model(str(model)),),
         calibration=calibration,
         policy=policy,
+        diagnose=diagnose,
+        siblings=tuple(parse_model(text) for text in siblings or ()),
         profile=profile,
         precision=dtype,
         num_threads=threads,

@@ -6,7 +6,7 @@ Service, recorded traffic over gRPC, signed verdicts, offline verification.
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +23,12 @@ from audit.cli.lines import (
     verdict_line,
     verdict_table,
 )
+from audit.cli.providers import provider_table
 from audit.cli.service import await_verdict
 from audit.client.client import AuditClient
-from audit.codec.traffic import read_traffic
+from audit.codec.traffic import TrafficLine, read_traffic
 from audit.codec.wire import AuditView
+from audit.codec.wire_provider import ProviderView
 from audit.config import ModelSource, ReplaySettings, ServiceSettings
 from audit.errors import ConfigurationError
 from audit.ledger.verify import verify_envelope
@@ -87,6 +89,7 @@ def demo(
     )
     with background_service(replay, service) as port, AuditClient(f"127.0.0.1:{port}") as client:
         audited = list(_audit_all(client, recordings, per_file))
+        found = sorted(client.list_providers(), key=lambda p: -p.finding.log10_e_value)
     num_verified = _verify_all(audited, folder)
     if as_json:
         for index, item in enumerate(audited):
@@ -95,7 +98,7 @@ def demo(
                 line | {"file": item.recording.path.name, "really_run": item.recording.label}
             )
     else:
-        _show(audited, num_verified, folder, replay)
+        _show(audited, num_verified, folder, replay, found)
     raise typer.Exit(ExitCode.PASS)
 
 
@@ -135,7 +138,7 @@ def _audit_all(
             # evenly spread, as a recording runs through its temperatures and filters in order
             picked = lines[:: max(1, len(lines) // per_file)][:per_file]
             # all first, then the verdicts: the queue keeps the worker busy
-            submitted = [(line, client.submit(_required(line.request))) for line in picked]
+            submitted = [(line, client.submit(_request(line, recording))) for line in picked]
             for line, audit in submitted:
                 name = f"{recording.path.stem}:{line.index + 1}"
                 done = await_verdict(client, audit)
@@ -145,16 +148,19 @@ def _audit_all(
                 yield Audited(
                     recording=recording,
                     name=name,
-                    request=_required(line.request),
+                    request=_request(line, recording),
                     audit=done,
                     signed=done.signed,
                 )
 
 
-def _required(request: AuditRequest | None) -> AuditRequest:
-    if request is None:
+def _request(line: TrafficLine, recording: Recording) -> AuditRequest:
+    """Return the exchange of a line, under its recording's name as the provider."""
+    if line.request is None:
         raise ConfigurationError("the bundled traffic is damaged; check out the repository anew")
-    return request
+    exchange = line.request.exchange
+    provider = replace(exchange.provider, provider=recording.path.stem, endpoint=None)
+    return replace(line.request, exchange=replace(exchange, provider=provider))
 
 
 def _verify_all(audited: list[Audited], folder: Path) -> int:
@@ -185,7 +191,13 @@ def _findings(audited: list[Audited]) -> Iterator[str]:
     )
 
 
-def _show(audited: list[Audited], num_verified: int, folder: Path, replay: ReplaySettings) -> None:
+def _show(
+    audited: list[Audited],
+    num_verified: int,
+    folder: Path,
+    replay: ReplaySettings,
+    found: list[ProviderView],
+) -> None:
     console = stdout()
     table = verdict_table("claim", "really run")
     for item in audited:
@@ -194,6 +206,8 @@ def _show(audited: list[Audited], num_verified: int, folder: Path, replay: Repla
     console.print(table)
     for text in _findings(audited):
         console.print(text, highlight=False)
+    console.print("\neach recording taken for a provider, all of its exchanges together:")
+    console.print(provider_table(found))
     console.print(f"{num_verified} signatures verified offline\n", highlight=False)
     sample = folder / "verdicts" / f"{audited[0].audit.audit_id}.json"
     model, calibration = replay.models[0].folder, replay.calibration

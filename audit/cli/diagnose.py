@@ -1,7 +1,6 @@
 """`diagnose`: what most likely lies behind the exchanges of a provider that fail."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,15 +15,10 @@ from audit.cli.exits import exit_code_of_outcomes
 from audit.cli.lines import print_line, stdout
 from audit.codec.traffic import read_traffic
 from audit.config import DEFAULT_NUM_THREADS, ReplaySettings, parse_model
-from audit.diagnose import Case, Diagnoser, build_diagnoser, failed_case
-from audit.errors import ConfigurationError
+from audit.diagnose import Case, Diagnoser, failed_case
 from audit.examine import Examiner
 from audit.findings import Disposition, Explanation
-from audit.judge.calibration_file import load_calibration
-from audit.judge.policy import load_policy
-from audit.judge.verdict import evidence_laws
-from audit.ports import Reference
-from audit.records import Claim, Outcome
+from audit.records import Outcome
 
 #: What a disposition means, for people.
 MEANINGS = {
@@ -64,7 +58,7 @@ def diagnose(
     as_json: options.AsJson = False,
 ) -> None:
     """Audit one provider's traffic and rank what explains the exchanges that fail, all together."""
-    from audit.app import build_examiner
+    from audit.app import build_examiner, build_pooled_diagnoser
 
     require_profile(profile)
     files = [*traffic, *(more_traffic or ())]
@@ -73,44 +67,15 @@ def diagnose(
         models=(parse_model(str(model)),),
         calibration=calibration,
         policy=policy,
+        siblings=tuple(parse_model(text) for text in sibling or ()),
         profile=profile,
         precision=dtype,
         num_threads=threads,
     )
-    diagnoser = _diagnoser(settings, calibration, sibling or (), system_prompt or ())
+    diagnoser = build_pooled_diagnoser(settings, system_prompt or ())
     outcomes, explanations = _pooled(files, build_examiner(settings), diagnoser)
     _report(outcomes, explanations, as_json=as_json)
     raise typer.Exit(exit_code_of_outcomes(outcomes))
-
-
-def _diagnoser(
-    settings: ReplaySettings, calibration: Path, siblings: Sequence[str], prompts: Sequence[str]
-) -> Diagnoser:
-    """Return the diagnoser. Raises: ConfigurationError, CalibrationError."""
-    rules, honest = load_policy(settings.policy), load_calibration(calibration)
-    return build_diagnoser(
-        honest,
-        rules,
-        evidence_laws(honest, rules),
-        siblings=_load_siblings(settings, siblings),
-        system_prompts=prompts,
-    )
-
-
-def _load_siblings(settings: ReplaySettings, texts: Sequence[str]) -> dict[str, Reference]:
-    """Return the other checkpoints by name. Raises: ConfigurationError."""
-    from audit.app import build_library
-
-    found: dict[str, Reference] = {}
-    for text in texts:
-        source = parse_model(text)
-        if source.name is None or source.name in found:
-            raise ConfigurationError(
-                f"--sibling {text} needs a name of its own; write it as NAME=DIR"
-            )
-        library = build_library(replace(settings, models=(source,)))
-        found[source.name] = library.open(Claim(model=source.name))
-    return found
 
 
 def _pooled(

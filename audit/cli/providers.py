@@ -1,6 +1,7 @@
 """`providers`: what the service has found about each provider over all its exchanges."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -44,23 +45,31 @@ def providers(
     Looking at many providers at once flags some by chance; those under "flagged" are chosen by
     e-BH, which bounds the share of honest ones among them.
     """
-    table = _table()
     with AuditClient(address) as client:
         found = list(client.list_providers())
-    log_e = {p.finding.stream_id: p.finding.log10_e_value * math.log(10) for p in found}
-    flagged = e_bh(log_e, fdr)
-    for provider in found:
-        is_flagged = provider.finding.stream_id in flagged
-        if as_json:
+    if as_json:
+        flagged = _flagged(found, fdr)
+        for provider in found:
+            is_flagged = provider.finding.stream_id in flagged
             print_line(provider_line(provider) | {"is_flagged": is_flagged, "fdr": fdr})
-        else:
-            _add_row(table, provider, is_flagged=is_flagged)
-    if not as_json:
-        if table.row_count:
-            stdout().print(table)
-        else:
-            stdout().print("no evidence about any provider yet: `submit` traffic first")
+    elif found:
+        stdout().print(provider_table(found, fdr))
+    else:
+        stdout().print("no evidence about any provider yet: `submit` traffic first")
     raise typer.Exit(ExitCode.PASS)
+
+
+def provider_table(found: Sequence[ProviderView], fdr: float = DEFAULT_FDR) -> Table:
+    """Return the table of what was found about each provider."""
+    table, flagged = _table(), _flagged(found, fdr)
+    for provider in found:
+        _add_row(table, provider, is_flagged=provider.finding.stream_id in flagged)
+    return table
+
+
+def _flagged(found: Sequence[ProviderView], fdr: float) -> frozenset[str]:
+    log_e = {p.finding.stream_id: p.finding.log10_e_value * math.log(10) for p in found}
+    return e_bh(log_e, fdr)
 
 
 def provider_line(provider: ProviderView) -> Line:

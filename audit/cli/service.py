@@ -1,6 +1,7 @@
 """`serve`, and the commands that talk to a running service: `submit`, `show`, `list`."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,10 @@ def serve(
     ],
     calibration: options.Calibration = None,
     policy: options.Policy = None,
+    diagnose: Annotated[
+        bool, typer.Option(help="Explain each FAIL, as far as the policy says so.")
+    ] = True,
+    siblings: options.Siblings = None,
     database: Annotated[
         str, typer.Option(metavar="URL", envvar=f"{ENV_PREFIX}DATABASE", help="SQLAlchemy URL.")
     ] = DEFAULT_DATABASE,
@@ -77,6 +82,8 @@ def serve(
         models=tuple(parse_model(text) for text in model),
         calibration=calibration,
         policy=policy,
+        diagnose=diagnose,
+        siblings=tuple(parse_model(text) for text in siblings or ()),
         profile=profile,
         precision=dtype,
         num_threads=threads,
@@ -85,21 +92,23 @@ def serve(
         listen=listen, allow_insecure=allow_insecure, database=database, key_path=key
     )
 
-    def announce(port: int) -> None:
-        host = listen.rpartition(":")[0]
-        if as_json:
-            print_line(
-                {"address": f"{host}:{port}", "database": database, "public_key": f"{key}.pub"}
-            )
-        else:
-            stderr().print(
-                f"serving on {host}:{port}; database {database}; public key {key}.pub",
-                highlight=False,
-            )
-            if calibration is None:
-                stderr().print("no --calibration: every verdict will be INCONCLUSIVE(uncalibrated)")
-
+    announce = partial(_announce, service, is_calibrated=calibration is not None, as_json=as_json)
     asyncio.run(serve_until_signal(replay, service, announce))
+
+
+def _announce(service: ServiceSettings, port: int, *, is_calibrated: bool, as_json: bool) -> None:
+    host, public_key = service.listen.rpartition(":")[0], f"{service.key_path}.pub"
+    if as_json:
+        print_line(
+            {"address": f"{host}:{port}", "database": service.database, "public_key": public_key}
+        )
+        return
+    stderr().print(
+        f"serving on {host}:{port}; database {service.database}; public key {public_key}",
+        highlight=False,
+    )
+    if not is_calibrated:
+        stderr().print("no --calibration: every verdict will be INCONCLUSIVE(uncalibrated)")
 
 
 def submit(

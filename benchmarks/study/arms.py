@@ -86,18 +86,18 @@ class Arm:
     @property
     def num_tokens_each(self) -> int:
         """Number of tokens of each exchange."""
-        return self.log_e_EKR.shape[2]
+        return self.calls[0].num_tokens
 
 
-def labels() -> dict[str, str]:
+def labels(folder: Path) -> dict[str, str]:
     """Return the label of each recording."""
-    rows = json.loads((RECORDINGS / "manifest.json").read_text(encoding="utf-8"))
+    rows = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return {row["file"].removesuffix(".jsonl.gz"): row["label"] for row in rows}
 
 
-def replayed(name: str, model_digest: str, limit: int | None) -> list[Replayed]:
+def replayed(path: Path, model_digest: str, limit: int | None) -> list[Replayed]:
     """Return the first exchanges of a recording, replayed or taken from the cache."""
-    path = RECORDINGS / f"{name}.jsonl.gz"
+    name = path.name.removesuffix(".jsonl.gz")
     key = hashlib.sha256(path.read_bytes() + model_digest.encode()).hexdigest()[:24]
     full, part = CACHE / f"{name}-{key}.npz", CACHE / f"{name}-{key}-{limit}.npz"
     for cached in (full, part):
@@ -164,11 +164,14 @@ def _load(path: Path) -> list[Replayed]:
 class Weigher:
     """Turns recordings into arms."""
 
-    def __init__(self, calibration: Calibration, policy: Policy, limit: int | None) -> None:
+    def __init__(
+        self, calibration: Calibration, policy: Policy, recordings: Path, limit: int | None
+    ) -> None:
         self._calibration = calibration
         self._policy = policy
         self._limit = limit
-        self._labels = labels()
+        self._recordings = recordings
+        self._labels = labels(recordings)
         key = StratumKey(profile_id="vllm-cpu-splitmix64", precision="bfloat16", ids_inferred=False)
         self.law: EvidenceLaw = evidence_laws(calibration, policy)[key]
         stratum = next(s for s in calibration.strata if s.key == key)
@@ -177,7 +180,8 @@ class Weigher:
 
     def replayed(self, name: str, limit: int | None = None) -> list[Replayed]:
         """Return a recording's exchanges."""
-        return replayed(name, self._calibration.model_digest, limit or self._limit)
+        path = self._recordings / f"{name}.jsonl.gz"
+        return replayed(path, self._calibration.model_digest, limit or self._limit)
 
     def arm(self, name: str) -> Arm:
         """Return a recording, weighed. Raises: ValueError where answers differ in length."""

@@ -3,6 +3,8 @@
 Legend: S streams.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,12 @@ def share_row(num_events: int, num_trials: int) -> dict[str, float]:
     }
 
 
+def quantile(values_S: Float64Array, level: float) -> float | None:
+    """Return the smallest value that so large a share stays within; None where it is infinite."""
+    value = float(np.sort(values_S)[math.ceil(level * len(values_S)) - 1])
+    return value if math.isfinite(value) else None
+
+
 def auc(honest_S: Float64Array, cheating_S: Float64Array) -> float:
     """Return the chance that a cheating stream scores above an honest one; ties count half."""
     ordered_S = np.sort(honest_S)
@@ -63,7 +71,13 @@ def auc_difference_error(
     ):
         # the second is turned round for honest streams, which leaves a variance as it is
         variance += float(np.var(first - second, ddof=1)) / len(first)
-    return variance**0.5
+    return math.sqrt(variance)
+
+
+def auc_error(honest_S: Float64Array, cheating_S: Float64Array) -> float:
+    """Return the standard error of an AUC, by DeLong's method."""
+    nothing = np.zeros_like(honest_S), np.zeros_like(cheating_S)
+    return auc_difference_error((honest_S, cheating_S), nothing)
 
 
 def _placed(base_S: Float64Array, scored_S: Float64Array) -> Float64Array:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from audit.judge.power import PowerCurve
 from benchmarks.study.arms import Arm
-from benchmarks.study.counting import at_least
+from benchmarks.study.counting import at_least, quantile
 from benchmarks.study.false_alarms import follow
 from benchmarks.study.sizes import Size
 from benchmarks.study.walks import draw_exchanges, walk
@@ -48,9 +48,9 @@ def token_row(arm: Arm, first_S: Float64Array, num_cap: int) -> dict[str, Any]:
         "label": arm.label,
         "num_exchanges": arm.num_exchanges,
         "num_streams": len(first_S),
-        "median": _quantile(first_S, 0.5),
+        "median": quantile(first_S, 0.5),
         "mean_capped": float(np.minimum(first_S, num_cap).mean()),
-        "p90": _quantile(first_S, 0.9),
+        "p90": quantile(first_S, 0.9),
         "share_not_failed": float(missed.mean()),
     }
 
@@ -72,8 +72,8 @@ def provider_row(
         "arm": arm.name,
         "label": arm.label,
         "num_streams": len(failed_S),
-        "median": _quantile(failed_S, 0.5),
-        "p90": _quantile(failed_S, 0.9),
+        "median": quantile(failed_S, 0.5),
+        "p90": quantile(failed_S, 0.9),
         "share_not_failed": float(np.isinf(failed_S).mean()),
         "num_cap_exchanges": num_each,
     }
@@ -89,9 +89,3 @@ def power_curve(arm: Arm, first_S: Float64Array, num_tokens: Sequence[int]) -> P
         power=tuple(math.floor(p * 1e4) / 1e4 for p in np.maximum.accumulate(limits)),
         num_streams=len(first_S),
     )
-
-
-def _quantile(values_S: Float64Array, level: float) -> float | None:
-    """Return the smallest value that so large a share reaches, or None beyond the cap."""
-    value = float(np.sort(values_S)[math.ceil(level * len(values_S)) - 1])
-    return value if math.isfinite(value) else None

@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.study.arms import STATISTICS_X, Arm
-from benchmarks.study.counting import auc, auc_difference_error, found_at_one_percent
+from benchmarks.study.counting import (
+    auc,
+    auc_difference_error,
+    auc_error,
+    found_at_one_percent,
+)
 from benchmarks.study.walks import block_sums, mix_SR, resampled_sums
 
 Float64Array = NDArray[np.float64]
@@ -66,6 +71,7 @@ def table(honest: Scores, attacked: Scores) -> list[dict[str, Any]]:
                 "num_tokens": num_tokens,
                 "auc": {name: auc(*pair) for name, pair in pairs.items()},
                 "found_at_1pct": {n: found_at_one_percent(*pair) for n, pair in pairs.items()},
+                "auc_error": auc_error(*pairs[OURS]),
                 "auc_gain_error": {
                     name: auc_difference_error(pairs[OURS], pairs[name]) for name in STATISTICS_X
                 },

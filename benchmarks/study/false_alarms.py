@@ -1,4 +1,4 @@
-"""How often honest traffic is failed: exchanges, streams at any time, providers, and the worst case.
+"""How often honest traffic is failed: exchanges, streams, providers, and the worst case.
 
 Method: streams are honest exchanges of one arm, drawn with replacement and joined; a false alarm is
 a stream that ever reaches the threshold, at any of its tokens. The marginal threshold judges the
@@ -110,7 +110,7 @@ def boundary(
     near_P, far_P = _worst_rates(gap_P, bounds)
     log_e_OPK = np.stack([law.log_e_KR(_calls(gap_P, outcome)).T for outcome in (MATCH, NEAR, FAR)])
     crossed, largest = 0, 0.0
-    for _ in range(0, size.num_streams, _NUM_AT_ONCE):
+    for _ in range(size.num_streams // _NUM_AT_ONCE):
         drawn_SR = rng.integers(_NUM_POOL, size=(_NUM_AT_ONCE, size.num_looks))
         chance_SR = rng.random(drawn_SR.shape)
         far_SR = chance_SR < far_P[drawn_SR]

@@ -22,8 +22,7 @@ from audit.judge.substitution import (
     sticky_log_e,
 )
 from benchmarks.study.arms import Arm, joined
-from benchmarks.study.counting import share_row
-from benchmarks.study.decisions import _quantile
+from benchmarks.study.counting import quantile, share_row
 from benchmarks.study.false_alarms import follow
 from benchmarks.study.sizes import Size
 
@@ -91,10 +90,10 @@ def share_rows(
                 "share": share,
                 "num_streams": num_streams,
                 "num_exchanges": num_exchanges,
-                "median": _quantile(failed_S, 0.5),
-                "p90": _quantile(failed_S, 0.9),
+                "median": quantile(failed_S, 0.5),
+                "p90": quantile(failed_S, 0.9),
                 "share_not_failed": float(np.isinf(failed_S).mean()),
-                "first_exchange_failed_p90": _quantile(_first(fails_E[picks_SN]), 0.9),
+                "first_exchange_failed_p90": quantile(_first(fails_E[picks_SN]), 0.9),
                 "bound_wrong_ever": share_row(int((low_SN[:, -1] > share).sum()), num_streams),
                 "alpha": policy.test_rate,
                 "mean_bound": {str(n): float(low_SN[:, n - 1].mean()) for n in _looks(size)},
@@ -141,13 +140,15 @@ def sticky_rows(
                 share, size.num_share_streams, size.num_share_exchanges, run, rng
             )
             tells_SN = tells_E[_picks(honest, other, is_sub_SN, rng)]
-            reached = sum(_sticky_peak(tells) >= STICKY_LOG_E for tells in tells_SN)
+            reached = sum(bool(_sticky_peak(t) >= STICKY_LOG_E) for t in tells_SN)
             rows.append(
                 {
                     "share": share,
                     "run": run,
                     "num_exchanges": size.num_share_exchanges,
-                    **share_row(reached, len(tells_SN)),
+                    "num_events": reached,
+                    "num_trials": len(tells_SN),
+                    "share_of_streams": reached / len(tells_SN),
                 }
             )
     return rows

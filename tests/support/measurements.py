@@ -1,5 +1,6 @@
 """Evidence, plans, measurements, calls and honest traffic made of numbers, without a model."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -190,7 +191,7 @@ def growth_of(calls: Calls, law: EvidenceLaw, digest: str, tell_rate: float = 0.
         log_e_nats_K=tuple(float(x) for x in weight.log_e_nats_K),
         log_e_nats=weight.log_e_nats,
         log_likelihood_G=tuple(float(x) for x in log_likelihood_G(calls)),
-        is_tell=weight.peak_log_e_nats >= -np.log(tell_rate),
+        is_tell=weight.peak_log_e_nats >= -math.log(tell_rate),
         exchange_digest=digest,
     )
 

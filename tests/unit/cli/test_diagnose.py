@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,9 +72,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         found.siblings, found.system_prompts = siblings, tuple(system_prompts)
         return found
 
-    monkeypatch.setattr(diagnose, "build_diagnoser", build)
-    monkeypatch.setattr(diagnose, "load_calibration", lambda path: None)
-    monkeypatch.setattr(diagnose, "evidence_laws", lambda calibration, policy: {})
+    monkeypatch.setattr("audit.app.build_diagnoser", build)
+    monkeypatch.setattr("audit.app.load_calibration", lambda path: SimpleNamespace(strata=()))
     monkeypatch.setattr("audit.app.build_library", lambda settings: Library())
     use(monkeypatch, Outcome.FAIL)
     return found

@@ -16,6 +16,7 @@ COMMANDS = (
     "list",
     "providers",
     "policy",
+    "diagnose",
     "verify",
     "profiles",
     "demo",

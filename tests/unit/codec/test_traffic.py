@@ -1,5 +1,6 @@
 """Traffic files are read line by line; a bad line is named and does not stop the others."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -131,3 +132,74 @@ def test_a_line_beyond_the_limit_is_one_bad_line_and_the_next_is_read(
     assert "record one exchange a line" in str(too_long.error)
     assert last.request is not None
     assert last.source == f"{path}:3"
+
+
+def packed(folder: Path, content: bytes, name: str = "traffic.jsonl.gz") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["traffic.jsonl.gz", "traffic.jsonl"])
+def test_a_compressed_file_is_read_like_any_other_whatever_its_name(
+    name: str, tmp_path: Path
+) -> None:
+    lines = [GOOD, b"", b"[1, 2]", GOOD]
+    plain = lines_of(file_of(tmp_path, *lines, name="plain.jsonl"))
+    path = packed(tmp_path, gzip.compress(b"\n".join(lines) + b"\n"), name)
+    found = lines_of(path)
+    assert [line.request for line in found] == [line.request for line in plain]
+    assert [line.source for line in found] == [f"{path}:1", f"{path}:3", f"{path}:4"]
+    assert [str(line.error) for line in found] == [str(line.error) for line in plain]
+
+
+def test_parts_that_were_compressed_one_after_another_are_all_read(tmp_path: Path) -> None:
+    path = packed(tmp_path, gzip.compress(GOOD + b"\n") + gzip.compress(GOOD))
+    assert [line.error for line in lines_of(path)] == [None, None]
+
+
+def test_a_compressed_file_without_exchanges_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no exchanges in"):
+        lines_of(packed(tmp_path, gzip.compress(b"\n")))
+
+
+def spoiled(content: bytes, where: int) -> bytes:
+    return content[:where] + bytes([content[where] ^ 0xFF]) + content[where + 1 :]
+
+
+PACKED = gzip.compress(b"\n".join([GOOD] * 50))
+
+BAD_PACKED = {
+    "cut_in_the_data": PACKED[: len(PACKED) // 2],
+    "cut_before_the_checksum": PACKED[:-8],
+    "cut_in_the_header": PACKED[:5],
+    "magic_only": PACKED[:2],
+    "unknown_method": PACKED[:2] + b"\xff" + PACKED[3:],
+    "garbage_behind_the_header": PACKED[:10] + b"\xff" * 50,
+    "wrong_checksum": spoiled(PACKED, len(PACKED) - 6),
+    "wrong_length": spoiled(PACKED, len(PACKED) - 1),
+    "garbage_at_the_end": PACKED + b"more",
+}
+
+
+@pytest.mark.parametrize("name", BAD_PACKED)
+def test_a_damaged_compressed_file_is_an_error_that_names_it(name: str, tmp_path: Path) -> None:
+    path = packed(tmp_path, BAD_PACKED[name])
+    with pytest.raises(ConfigurationError, match="cannot read the traffic file") as caught:
+        lines_of(path)
+    assert str(path) in str(caught.value) and not str(caught.value).endswith(": ")
+
+
+def test_a_file_that_is_only_named_like_a_compressed_one_is_read(tmp_path: Path) -> None:
+    (line,) = lines_of(file_of(tmp_path, GOOD, name="traffic.jsonl.gz"))
+    assert line.error is None
+
+
+def test_a_small_file_that_unpacks_into_one_endless_line_is_one_bad_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "MAX_LINE_BYTES", 1000)
+    content = GOOD + b"\n" + b"x" * 10_000_000 + b"\n" + GOOD
+    first, bomb, last = lines_of(packed(tmp_path, gzip.compress(content)))
+    assert first.error is None and last.error is None
+    assert "record one exchange a line" in str(bomb.error)

@@ -8,9 +8,10 @@ from scipy import stats
 
 from audit.judge.bins import (
     EDGES_B,
+    ERROR_SHARES,
+    FAR_ERROR_SHARE,
     MAX_RATE,
     NUM_BINS,
-    NUM_BOUNDS,
     WINDOWS,
     BinCounts,
     RateBounds,
@@ -38,7 +39,7 @@ def random_counts(seed: int, most: int = 400) -> BinCounts:
         num_calls_B=calls_B,
         num_mismatches_B=mismatches_B,
         num_far_B=np.where(
-            EDGES_B >= FAR_MARGIN_STEPS, mismatches_B, rng.binomial(mismatches_B, 0.2)
+            EDGES_B >= FAR_MARGIN_STEPS, mismatches_B, rng.binomial(mismatches_B, 0.05)
         ),
     )
 
@@ -47,14 +48,25 @@ def slow_limit(events: int, calls: int, error: float) -> float:
     return 1.0 if events == calls else float(stats.beta.isf(error, events + 1, calls - events))
 
 
+def share_of(where: int) -> float:
+    """Return the part of the error that a bin's bound may use."""
+    zone = next(i for i, (high, _) in enumerate(ERROR_SHARES) if EDGES_B[where] < high)
+    low = ERROR_SHARES[zone - 1][0] if zone else 0.0
+    high, share = ERROR_SHARES[zone]
+    return share / sum(low <= edge < high for edge in EDGES_B.tolist())
+
+
 def slow_mismatch_bounds(counts: BinCounts, error: float) -> list[float]:
     """Return each bin's bound, window by window, with scipy's own quantiles."""
-    each = error / NUM_BOUNDS
     calls, events = counts.num_calls_B.tolist(), counts.num_mismatches_B.tolist()
     bounds = [MAX_RATE]
     for b in range(1, NUM_BINS):
         limits = [
-            slow_limit(sum(events[max(0, b - w) : b]), sum(calls[max(0, b - w) : b]), each)
+            slow_limit(
+                sum(events[max(0, b - w) : b]),
+                sum(calls[max(0, b - w) : b]),
+                error * share_of(b) / len(WINDOWS),
+            )
             for w in WINDOWS
         ]
         bounds.append(min(*limits, bounds[-1]))
@@ -107,13 +119,27 @@ def test_bounds_are_clopper_and_pearsons_of_the_windows_to_the_left(seed: int) -
     np.testing.assert_allclose(found.mismatch_B, slow_mismatch_bounds(counts, ERROR), rtol=1e-9)
 
 
+def test_the_parts_of_the_error_make_up_the_whole() -> None:
+    parts = [share_of(b) for b in range(NUM_BINS)]
+    assert sum(parts) + FAR_ERROR_SHARE == pytest.approx(1.0)
+    assert min(parts) > 0.0
+
+
 def test_one_window_gives_its_clopper_pearson_limit() -> None:
-    counts = counts_of(0.0, 5000, 20)
-    each = ERROR / NUM_BOUNDS
+    found = bound_rates((counts_of(0.0, 5000, 20),), ERROR).mismatch_B
+    each = ERROR * share_of(1) / len(WINDOWS)
     expected = stats.binomtest(20, 5000, alternative="less").proportion_ci(1 - each).high
-    found = bound_rates((counts,), ERROR).mismatch_B
     assert found[0] == 1.0
-    np.testing.assert_allclose(found[1:], expected, rtol=1e-9)
+    assert found[1] == pytest.approx(expected, rel=1e-9)
+
+
+def test_far_mismatches_of_near_calls_share_one_bound() -> None:
+    found = bound_rates((counts_of(1.0, 3000, 0) + counts_of(0.1, 2000, 9, 7),), ERROR)
+    one = stats.binomtest(7, 5000, alternative="less").proportion_ci(1 - ERROR * FAR_ERROR_SHARE)
+    near = found.far_B[:FIRST_FAR_BIN]
+    np.testing.assert_allclose(
+        near, np.minimum(one.high, found.mismatch_B[:FIRST_FAR_BIN]), rtol=1e-9
+    )
 
 
 def test_without_counts_nothing_is_bounded() -> None:
@@ -131,8 +157,7 @@ def test_a_bin_is_bounded_by_what_lies_to_its_left_only(
     added = counts_of(float(EDGES_B[where]), num_calls, int(rate * num_calls))
     before, after = bound_rates((counts,), ERROR), bound_rates((counts + added,), ERROR)
     assert after.mismatch_B[: where + 1].tolist() == before.mismatch_B[: where + 1].tolist()
-    assert after.far_B[: where + 1].tolist() == before.far_B[: where + 1].tolist()
-    assert before.mismatch_B[0] == before.far_B[0] == 1.0
+    assert before.mismatch_B[0] == 1.0
 
 
 def test_calls_in_a_bin_do_bound_the_next_one() -> None:
@@ -185,7 +210,9 @@ def test_all_bounds_hold_at_once_as_often_as_promised() -> None:
     error, num_runs, broken = 0.2, 800, 0
     for _ in range(num_runs):
         rate_B = falling_rates(rng)
-        far_B = np.where(EDGES_B >= FAR_MARGIN_STEPS, rate_B, rate_B * rng.random())
+        # far mismatches of near calls come at one rate, whatever the gap
+        near_far = rate_B[FIRST_FAR_BIN - 1] * rng.random()
+        far_B = np.where(EDGES_B >= FAR_MARGIN_STEPS, rate_B, near_far)
         variants = []
         for _ in range(2):
             calls_B = rng.integers(0, 60, NUM_BINS)
@@ -211,6 +238,6 @@ def test_a_single_bound_is_broken_about_as_often_as_its_share_of_the_error() -> 
         for n in np.unique(events)
     }
     broken = sum(limits[int(n)] < rate for n in events)
-    assert broken <= stats.binom.ppf(0.999, 4000, error / NUM_BOUNDS)
+    assert broken <= stats.binom.ppf(0.999, 4000, error * share_of(1) / len(WINDOWS))
     loose = {n: limit - n / num_calls for n, limit in limits.items()}
     assert max(loose.values()) < 0.04
