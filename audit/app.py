@@ -138,11 +138,8 @@ def _open_siblings(settings: ReplaySettings) -> dict[str, Reference]:
 
 
 def build_accumulator(settings: ReplaySettings) -> StreamAccumulator:
-    """Return what adds exchanges to a provider's evidence.
-
-    Raises: ConfigurationError, CalibrationError.
-    """
-    return StreamAccumulator(_calibration(settings), load_policy(settings.policy))
+    """Return what adds exchanges to a provider's evidence. Raises: ConfigurationError."""
+    return StreamAccumulator(load_policy(settings.policy))
 
 
 def _calibration(settings: ReplaySettings) -> Calibration | None:

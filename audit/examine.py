@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from audit.errors import CannotJudge
 from audit.findings import Explanation
+from audit.judge.growth import least_growth
 from audit.planning import plan_replay
 from audit.ports import Judge, ReferenceLibrary
 from audit.records import AuditRequest, Examination, Measurement, Outcome, Reason, Verdict
@@ -70,11 +71,19 @@ class Examiner:
         rate.
         """
         claimed = self._examine(request)
+        if claimed.verdict.log10_e_value is None or not self.tolerated_precisions:
+            return claimed
         others = [self._examine(_at(request, other)) for other in self.tolerated_precisions]
         judged = [e for e in (claimed, *others) if e.verdict.log10_e_value is not None]
-        if claimed.verdict.log10_e_value is None or not others:
-            return claimed
-        return min(judged, key=lambda e: e.verdict.log10_e_value or 0.0)
+        least = min(judged, key=lambda e: e.verdict.log10_e_value or 0.0)
+        growths = [e.growth for e in (claimed, *others) if e.growth is not None]
+        if len(growths) == 1 + len(others):
+            return replace(least, growth=least_growth(growths))
+        refused = [e for e in others if e.verdict.log10_e_value is None]
+        # a precision that nobody calibrated may be the one that explains the tokens
+        if refused and least.verdict.outcome is Outcome.FAIL:
+            return refused[0]
+        return replace(least, growth=None)
 
     def _examine(self, request: AuditRequest) -> Examination:
         try:

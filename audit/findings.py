@@ -82,6 +82,8 @@ class Growth:
     """Whether the exchange would be surprising by itself."""
     exchange_digest: str
     """Digest of prompt and sampling; asked again, the same question adds nothing."""
+    honest_noise_logits: float
+    """The noise of the noisiest honest traffic of this kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,7 @@ def plan_all(examiner: Examiner, requests: list[AuditRequest]) -> list[Sequence]
 
 def time_command() -> tuple[float, int]:
     """Return wall seconds and output tokens of the command over one whole recording."""
-    file = EXAMPLES / "traffic" / "honest-vllm-bf16-1.jsonl"
+    file = EXAMPLES / "traffic" / "honest-vllm-bf16-2.jsonl"
     command = [sys.executable, "-m", "audit.cli", "check", "--json", "--traffic", str(file)]
     command += ["--model", str(EXAMPLES / "model"), "--calibration", str(CALIBRATION)]
     started = time.perf_counter()

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from audit.codec.digest import stream_id
 from audit.findings import Growth, ProviderFinding, StreamKey
-from audit.judge.calibration import Calibration
 from audit.judge.policy import Policy
 from audit.judge.stream import StreamState, add_exchange, empty_state
 from audit.judge.stream_file import state_from_json, state_to_json
@@ -20,8 +19,7 @@ from audit.records import AuditRequest, Examination, Outcome, StoredStream
 class StreamAccumulator:
     """The provider's side of the judge."""
 
-    def __init__(self, calibration: Calibration | None, policy: Policy) -> None:
-        self._calibration = calibration
+    def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
     def key(self, request: AuditRequest, examination: Examination) -> StreamKey | None:
@@ -90,15 +88,11 @@ class StreamAccumulator:
     def _outcome(self, state: StreamState) -> Outcome:
         if state.failed_at_exchange is not None:
             return Outcome.FAIL
-        high, limit = state.noise.high_logits, self._tolerated_noise()
+        high = state.noise.high_logits
+        limit = self._policy.max_noise_ratio * state.honest_noise_logits
         if high is not None and high <= limit and state.num_tokens >= self._policy.min_tokens:
             return Outcome.PASS
         return Outcome.INCONCLUSIVE
-
-    def _tolerated_noise(self) -> float:
-        strata = () if self._calibration is None else self._calibration.strata
-        honest = max((stratum.noise_logits for stratum in strata), default=0.0)
-        return self._policy.max_noise_ratio * honest
 
     def _statement(self, state: StreamState, outcome: Outcome) -> str:
         so_far = f"{state.num_exchanges} exchanges, {state.num_tokens} tokens"

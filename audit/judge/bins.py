@@ -3,7 +3,9 @@
 The only assumption is that an honest engine errs no more often where the call was clearer. Then
 the rate at a gap is at most the average rate over any range of smaller gaps, whatever prompts
 filled that range, so each bin is bounded by the calls to its left and never by its own: a shift of
-prompts inside a bin cannot break the bound.
+prompts inside a bin cannot break the bound. Far mismatches of near calls, which honest traffic
+hardly ever holds, are bounded by their share among all near calls, and by the bound for mismatches
+of calls with a gap that large, whichever is larger.
 
 Legend: B gap bins.
 """

@@ -87,12 +87,26 @@ def load_calibration(path: Path) -> Calibration:
             f"the calibration {path} is malformed ({error!r}); make a new one with "
             "`inference-audit calibrate`"
         ) from error
+    _check_names(path, calibration)
     if calibration.calibration_id != document.get("calibration_id"):
         raise CalibrationError(
             f"{path} was changed after it was made: its id says {document.get('calibration_id')}, "
             f"its content is {calibration.calibration_id}; calibrate anew"
         )
     return calibration
+
+
+def _check_names(path: Path, calibration: Calibration) -> None:
+    """Refuse what is stated twice: verdicts would rest on the one or the other."""
+    keys = [stratum.key for stratum in calibration.strata]
+    twice = len(set(keys)) < len(keys)
+    for stratum in calibration.strata:
+        names = [variant.name for variant in stratum.variants]
+        twice |= len(set(names)) < len(names)
+    if twice:
+        raise CalibrationError(
+            f"{path} states a kind of exchange or a variant twice; calibrate anew"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

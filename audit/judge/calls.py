@@ -100,7 +100,7 @@ def _follows_mismatch(sequence: ReplaySequence, mismatch_R: BoolArray) -> BoolAr
     tokens = padding + sequence.prompt_token_ids + sequence.output_token_ids
     tail = np.asarray(tokens[-len(mismatch_R) - NUM_CONTEXT_TOKENS : -1], dtype=np.int64)
     context_RC = np.lib.stride_tricks.sliding_window_view(tail, NUM_CONTEXT_TOKENS)
-    _, group_R = np.unique(context_RC, axis=0, return_inverse=True)
+    group_R = np.unique(context_RC, axis=0, return_inverse=True)[1].reshape(-1)
     order_R = np.argsort(group_R, kind="stable")
     sorted_R = mismatch_R[order_R].astype(np.int64)
     before_R = np.cumsum(sorted_R) - sorted_R

@@ -42,8 +42,8 @@ def estimate_noise(
 ) -> NoiseEstimate:
     """Return the likeliest level with limits that hold at every look, each with half the error."""
     log_limit = np.log(2.0 / (1.0 - confidence))
-    above_G = np.array([_log_mean(log_likelihood_G[g + 1 :]) for g in range(len(LEVELS_LOGITS_G))])
-    below_G = np.array([_log_mean(log_likelihood_G[:g]) for g in range(len(LEVELS_LOGITS_G))])
+    below_G = _log_means_before(log_likelihood_G)
+    above_G = _log_means_before(log_likelihood_G[::-1])[::-1]
     too_low_G = above_G - log_likelihood_G >= log_limit
     too_high_G = below_G - log_likelihood_G >= log_limit
     # every level below a refuted one is refuted too: its claim is the stronger
@@ -57,7 +57,7 @@ def estimate_noise(
     )
 
 
-def _log_mean(log_values: Float64Array) -> float:
-    if len(log_values) == 0:
-        return -np.inf
-    return float(special.logsumexp(log_values) - np.log(len(log_values)))
+def _log_means_before(log_values_G: Float64Array) -> Float64Array:
+    """Return for each value the log of the mean of all before it; -inf for the first."""
+    sums_G = np.logaddexp.accumulate(log_values_G)[:-1]
+    return np.concatenate([[-np.inf], sums_G - np.log(np.arange(1, len(log_values_G)))])

@@ -40,6 +40,8 @@ class StreamState:
     log_e_nats_K: Float64Array
     log_stakes_nats_S: Float64Array
     log_likelihood_G: Float64Array
+    honest_noise_logits: float
+    """Of the noisiest kind of exchange so far."""
     peak_log_e_nats: float
     failed_at_exchange: int | None
     num_tells: int
@@ -69,6 +71,7 @@ def empty_state() -> StreamState:
         log_e_nats_K=np.zeros(NUM_ALTERNATIVES),
         log_stakes_nats_S=np.zeros(len(STAKES_S)),
         log_likelihood_G=np.zeros(len(LEVELS_LOGITS_G)),
+        honest_noise_logits=0.0,
         peak_log_e_nats=0.0,
         failed_at_exchange=None,
         num_tells=0,
@@ -90,6 +93,7 @@ def add_exchange(state: StreamState, growth: Growth, threshold_nats: float) -> S
         log_stakes_nats_S=state.log_stakes_nats_S
         + np.logaddexp(np.log1p(-STAKES_S), np.log(STAKES_S) + growth.log_e_nats),
         log_likelihood_G=state.log_likelihood_G + np.asarray(growth.log_likelihood_G),
+        honest_noise_logits=max(state.honest_noise_logits, growth.honest_noise_logits),
         num_tells=state.num_tells + int(growth.is_tell),
         runs=state.runs.after(growth.is_tell),
         recent=(*state.recent, growth.exchange_digest)[-MAX_RECENT:],

@@ -10,6 +10,7 @@ server default that had to be assumed; then INCONCLUSIVE.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from audit.errors import CannotJudge
@@ -19,6 +20,7 @@ from audit.judge.calibration import Calibration, Stratum, StratumKey
 from audit.judge.calls import Calls, read_calls
 from audit.judge.deviation import mean_clipped_margin
 from audit.judge.eprocess import ExchangeEvidence, weigh
+from audit.judge.growth import least_growth
 from audit.judge.noise import estimate_noise, log_likelihood_G
 from audit.judge.policy import Policy
 from audit.judge.power import PowerTable
@@ -73,7 +75,7 @@ class ConditionalJudge:
     def __call__(self, measured: Measurement) -> Examination:
         """Return the verdict on one exchange, with the evidence of the profile it rests on."""
         try:
-            weighed = self._best(measured)
+            weighed, others, is_complete = self._best(measured)
         except CannotJudge as error:
             evidence = min(measured.evidences, key=mean_clipped_margin)
             verdict = _undecided(measured, evidence, self._version)
@@ -83,10 +85,11 @@ class ConditionalJudge:
         return Examination(
             verdict=self._decide(measured, weighed),
             evidence=weighed.evidence,
-            growth=self._growth(measured, weighed),
+            growth=self._growth(measured, (weighed, *others)) if is_complete else None,
         )
 
-    def _best(self, measured: Measurement) -> _Weighed:
+    def _best(self, measured: Measurement) -> tuple[_Weighed, list[_Weighed], bool]:
+        """Return the candidate that counts, the others, and whether a provider may FAIL by them."""
         candidates: list[_Weighed] = []
         refusals: list[CannotJudge] = []
         for evidence in measured.evidences:
@@ -103,7 +106,8 @@ class ConditionalJudge:
             raise refusals[0]
         if best is None:
             raise CannotJudge(Reason.PROFILE_UNKNOWN, "no sampler profile was replayed")
-        return best
+        others = [candidate for candidate in candidates if candidate is not best]
+        return best, others, not refusals and not measured.plan.assumed_parameters
 
     def _weigh(self, measured: Measurement, evidence: Evidence) -> _Weighed:
         if self._calibration is None:
@@ -197,7 +201,10 @@ class ConditionalJudge:
             )
         return None
 
-    def _growth(self, measured: Measurement, weighed: _Weighed) -> Growth:
+    def _growth(self, measured: Measurement, candidates: Sequence[_Weighed]) -> Growth:
+        return least_growth([self._reading(measured, candidate) for candidate in candidates])
+
+    def _reading(self, measured: Measurement, weighed: _Weighed) -> Growth:
         weight = weighed.weight
         return Growth(
             num_tokens=weighed.calls.num_tokens,
@@ -207,6 +214,7 @@ class ConditionalJudge:
             log_likelihood_G=tuple(float(x) for x in log_likelihood_G(weighed.calls)),
             is_tell=weight.peak_log_e_nats >= -math.log(self._policy.tell_rate),
             exchange_digest=question_digest(measured.plan.sequence),
+            honest_noise_logits=weighed.stratum.noise_logits,
         )
 
 

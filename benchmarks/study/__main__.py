@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from audit.errors import AuditError
 from audit.judge.calibration_file import load_calibration
 from audit.judge.policy import load_policy
 from audit.judge.power import power_path, save_power, seal_power
@@ -88,12 +89,14 @@ def run(size: Size, calibration_path: Path, recordings: Path, out: Path) -> dict
 
 
 def diagnosis(size: Size, calibration_path: Path) -> dict[str, Any] | None:
-    """Return what the study of diagnoses finds, where it is there."""
+    """Return what the study of diagnoses finds; None where it cannot be made here."""
     try:
         from benchmarks.study import diagnosis as study
-    except ImportError:
+
+        return study.run(size.num_diagnosis_repeats, calibration_path)
+    except (ImportError, AuditError) as error:
+        print(f"no diagnosis: {error}", file=sys.stderr, flush=True)
         return None
-    return study.run(size.num_diagnosis_repeats, calibration_path)
 
 
 def main() -> None:

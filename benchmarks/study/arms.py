@@ -200,6 +200,7 @@ class Weigher:
                 log_likelihood_G=tuple(map(float, log_likelihood_G(c))),
                 is_tell=bool(w.peak_log_e_nats >= tell_nats),
                 exchange_digest="",
+                honest_noise_logits=max(s.noise_logits for s in self._calibration.strata),
             )
             for x, c, w in zip(exchanges, calls, weights, strict=True)
         )

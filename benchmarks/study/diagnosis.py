@@ -46,7 +46,7 @@ from reference_runner.replay import TorchReference, load_reference
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CALIBRATION = EXAMPLES / "calibration" / "example.json"
-PROMPTS = EXAMPLES / "traffic" / "honest-vllm-bf16-1.jsonl"
+PROMPTS = EXAMPLES / "traffic" / "honest-vllm-bf16-2.jsonl"
 
 PROFILE, OTHER_PROFILE = "vllm-cpu-splitmix64", "vllm-v2-murmur32"
 PROVIDER = ProviderClaims(engine="vllm", engine_version="0.32.0", device="cpu")

@@ -9,7 +9,7 @@ Legend: S streams, E exchanges, K alternatives, R calls, P pool of gaps.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from audit.judge.calls import FAR, FAR_MARGIN_STEPS, MATCH, NEAR, Calls
 from audit.judge.stream import StreamState, add_exchange, empty_state
 from benchmarks.study.arms import STATISTICS_X, Arm
 from benchmarks.study.counting import share_row
+from benchmarks.study.marginal import stream_means
 from benchmarks.study.sizes import Size
 from benchmarks.study.walks import draw_exchanges, mix_SR, walk
 
@@ -35,7 +36,7 @@ _NUM_AT_ONCE = 20
 
 def exchange_row(arm: Arm, threshold_nats: float, marginal_logits: float) -> dict[str, Any]:
     """Return the share of single exchanges that each rule fails."""
-    means_E = arm.statistics_ERX[:, :, STATISTICS_X.index("published")].mean(axis=1)
+    means_E = published_means(arm)
     return {
         "arm": arm.name,
         "label": arm.label,
@@ -43,6 +44,28 @@ def exchange_row(arm: Arm, threshold_nats: float, marginal_logits: float) -> dic
         "ours": share_row(int((arm.peaks_E >= threshold_nats).sum()), arm.num_exchanges),
         "marginal": share_row(int((means_E > marginal_logits).sum()), arm.num_exchanges),
         "mean_published_logits": float(means_E.mean()),
+    }
+
+
+def published_means(arm: Arm) -> Float64Array:
+    """Return the published statistic of each exchange, shape [E]."""
+    means_E: Float64Array = arm.statistics_ERX[:, :, STATISTICS_X.index("published")].mean(axis=1)
+    return means_E
+
+
+def marginal_stream_row(
+    arm: Arm, size: Size, thresholds: Mapping[str, float], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return the share of streams whose mean exceeds each marginal threshold at their end."""
+    num_joined = size.num_stream_tokens // arm.num_tokens_each
+    means_S = stream_means(published_means(arm), num_joined, size.num_streams, rng)
+    return {
+        "arm": arm.name,
+        "label": arm.label,
+        **{
+            name: share_row(int((means_S > limit).sum()), len(means_S))
+            for name, limit in thresholds.items()
+        },
     }
 
 

@@ -3,9 +3,11 @@
 Method: the published statistic, the mean clipped margin, averaged over each exchange of honest
 calibration traffic (Python at temperature 0.7); its threshold is an order statistic that a further
 honest exchange exceeds with at most the stated rate (Wilks' distribution-free tolerance bound).
-Where the exchanges are too few for that, the largest mean or a gamma tail, whichever is larger.
+Where the windows are too few for that, the largest mean or a gamma tail, whichever is larger. For
+longer streams, joined from whole exchanges, there are two thresholds: the same bound on disjoint
+windows of the calibration, and the plain quantile of streams drawn from it.
 
-Legend: W windows, here exchanges.
+Legend: W windows, E exchanges, S streams, N exchanges of a stream.
 """
 
 import numpy as np
@@ -16,6 +18,29 @@ Float64Array = NDArray[np.float64]
 
 #: With which the bound's rate is at most the stated one, over the calibration itself.
 CONFIDENCE = 0.95
+
+
+def long_thresholds(
+    means_E: Float64Array, num_joined: int, rate: float, num_streams: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """Return the thresholds for the mean over streams of so many exchanges."""
+    num_windows = max(2, len(means_E) // num_joined)
+    means_W = np.array([part.mean() for part in np.array_split(means_E, num_windows)])
+    return {
+        "quantile": float(
+            np.quantile(stream_means(means_E, num_joined, num_streams, rng), 1.0 - rate)
+        ),
+        "tolerance": upper_tolerance_bound(means_W, rate=rate, confidence=CONFIDENCE),
+    }
+
+
+def stream_means(
+    means_E: Float64Array, num_joined: int, num_streams: int, rng: np.random.Generator
+) -> Float64Array:
+    """Return the means over exchanges drawn with replacement and joined, shape [S]."""
+    picks_SN = rng.integers(len(means_E), size=(num_streams, num_joined))
+    means_S: Float64Array = means_E[picks_SN].mean(axis=1)
+    return means_S
 
 
 def upper_tolerance_bound(means_W: Float64Array, *, rate: float, confidence: float) -> float:

@@ -84,14 +84,17 @@ def draw_evidence(
         axis.legend(fontsize=7, loc="upper right" if axis is axes[0] else "lower left")
     axes[0].set_ylabel("log10 of the e-value; FAIL at the dashed line", fontsize=9)
     axes[1].set_xscale("log")
-    axes[1].set_ylim(-6, 12)
+    axes[1].set_ylim(-11, 12)
     axes[0].set_ylim(top=3.5)
     figure.tight_layout()
     _save(figure, folder, "evidence")
 
 
 def draw_false_alarms(
-    exchanges: Sequence[Mapping[str, Any]], streams: Sequence[Mapping[str, Any]], folder: Path
+    exchanges: Sequence[Mapping[str, Any]],
+    marginal: Sequence[Mapping[str, Any]],
+    streams: Sequence[Mapping[str, Any]],
+    folder: Path,
 ) -> None:
     """Draw the share of honest traffic failed, by our rule and by the marginal threshold."""
     figure, axis = plt.subplots(figsize=(8, 3.6))
@@ -99,15 +102,16 @@ def draw_false_alarms(
     bars = (
         ("marginal threshold, an exchange of 300 tokens", [r["marginal"] for r in exchanges]),
         ("ours, an exchange of 300 tokens", [r["ours"] for r in exchanges]),
+        ("marginal threshold, a stream of 3,000 tokens", [r["quantile"] for r in marginal]),
         ("ours, ever in a stream of 3,000 tokens", list(streams)),
     )
     for number, (label, rows) in enumerate(bars):
         shares = np.array([100 * row["share"] for row in rows])
         limits = np.array([100 * row["upper_95"] for row in rows])
         axis.bar(
-            places + 0.27 * (number - 1),
+            places + 0.2 * (number - 1.5),
             shares,
-            0.25,
+            0.19,
             yerr=[np.zeros(len(shares)), limits - shares],
             label=label,
             error_kw={"linewidth": 0.8},

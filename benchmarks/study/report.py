@@ -48,6 +48,7 @@ def _tables(results: Results) -> dict[str, str]:
         "targets": tables.targets(results),
         "streams": tables.streams(results),
         "exchanges": tables.exchanges(results),
+        "marginal_streams": tables.marginal(results),
         "auc_tokens": tables.detection(results, "tokens", "auc"),
         "auc_exchanges": tables.detection(results, "exchanges", "auc"),
         "found_tokens": tables.detection(results, "tokens", "found_at_1pct"),
@@ -89,6 +90,15 @@ def _figures(results: Results) -> dict[str, Any]:
         "fail_provider_streams": provider["num_streams"],
         "shares_first": results["shares"][0],
         "int8": _int8(results),
+        "long": {
+            name: 1000 * value for name, value in alarms["marginal_long_thresholds_logits"].items()
+        },
+        "seldom": ", ".join(
+            f"{t['label']} ({tables.percent(t['share_not_failed'])})"
+            for t in found["tokens"]
+            if t["share_not_failed"] > 0.5
+        )
+        or "none",
     }
 
 
@@ -97,11 +107,19 @@ def _largest_error(results: Results) -> float:
 
 
 def _int8(results: Results) -> str:
-    """Say how 8-bit weights compare with what can be seen."""
+    """Say how 8-bit and fp8 weights compare with what can be seen."""
     sigma = {row["arm"]: row["sigma_logits"] for row in results["noise"]["arms"]}
     honest, int8 = sigma["honest-code"], sigma["int8"]
     added = max(int8**2 - honest**2, 0.0) ** 0.5
+    fp8 = next(t for t in results["decisions"]["tokens"] if t["arm"] == "fp8")
+    last = results["noise"]["detectable"][-1]
+    promised = "none" if last["noise_logits"] is None else f"{last['noise_logits']:.3f}"
+    cap = results["decisions"]["num_cap_tokens"]
     return (
+        f"Against measurement: fp8 weights stray {sigma['fp8']:.4f} logits, and "
+        f"{tables.percent(1 - fp8['share_not_failed'])} of their streams of {cap:,} tokens were "
+        f"failed; the table says 90 % from {promised} logits on at {last['num_tokens']:,} tokens. "
+        "Where the two disagree, believe the measurement: rounding is not Gaussian noise.\n\n"
         f"8-bit weights in groups of 32 stray {int8:.4f} logits where honest code strays "
         f"{honest:.4f}: {added:.4f} logits more, as variances add."
     )

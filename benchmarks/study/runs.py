@@ -6,10 +6,12 @@ adding one changes no other.
 
 import math
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.judge.calibration import Calibration
 from audit.judge.policy import Policy
@@ -24,7 +26,7 @@ from benchmarks.study.arms import (
     joined,
     statistics_of,
 )
-from benchmarks.study.marginal import CONFIDENCE, upper_tolerance_bound
+from benchmarks.study.marginal import CONFIDENCE, long_thresholds, upper_tolerance_bound
 from benchmarks.study.sizes import Size
 from benchmarks.study.walks import draw_exchanges, paths
 
@@ -40,6 +42,16 @@ _NUM_PATHS = 60
 
 def _rng(name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def fairest_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return each attack held against the honest arm nearest to it in kind, tokens resampled."""
+    nearest = dict(ALSO_AGAINST)
+    return [
+        row
+        for row in rows
+        if row["resampled"] == "tokens" and row["against"] == nearest.get(row["arm"], AGAINST)
+    ]
 
 
 class Study:
@@ -64,10 +76,24 @@ class Study:
     def false_alarms(self) -> dict[str, Any]:
         """Return how often honest traffic is failed."""
         size, threshold = self._size, self._policy.log_threshold_nats
-        marginal = self._marginal_threshold()
+        means_E = self._marginal_calibration()
+        rate = self._policy.false_alarm_rate
+        marginal = upper_tolerance_bound(means_E, rate=rate, confidence=CONFIDENCE)
+        long = long_thresholds(
+            means_E,
+            size.num_stream_tokens // self.num_tokens_each,
+            rate,
+            10 * size.num_streams,
+            _rng("marginal"),
+        )
         arms = [*self._honest, self._mixed]
         return {
             "marginal_threshold_logits": marginal,
+            "marginal_long_thresholds_logits": long,
+            "marginal_streams": [
+                false_alarms.marginal_stream_row(a, size, long, _rng(f"marginal {a.name}"))
+                for a in arms
+            ],
             "exchanges": [false_alarms.exchange_row(a, threshold, marginal) for a in arms],
             "streams": [
                 false_alarms.stream_row(a, size, threshold, _rng(f"streams {a.name}")) for a in arms
@@ -86,13 +112,11 @@ class Study:
             ),
         }
 
-    def _marginal_threshold(self) -> float:
+    def _marginal_calibration(self) -> NDArray[np.float64]:
+        """Return the published statistic of each exchange that the marginal threshold rests on."""
         exchanges = self._weigher.replayed(MARGINAL_CALIBRATION, self._size.num_marginal_exchanges)
         column = STATISTICS_X.index("published")
-        means = np.array([statistics_of(x.evidence)[:, column].mean() for x in exchanges])
-        return upper_tolerance_bound(
-            means, rate=self._policy.false_alarm_rate, confidence=CONFIDENCE
-        )
+        return np.array([statistics_of(x.evidence)[:, column].mean() for x in exchanges])
 
     def detection(self) -> list[dict[str, Any]]:
         """Return how well each attack is told from honest traffic."""
@@ -168,14 +192,11 @@ class Study:
         """Draw the figures."""
         from benchmarks.study import plots
 
-        rows = [
-            row
-            for row in results["detection"]
-            if row["resampled"] == "tokens" and row["against"] == AGAINST
-        ]
-        plots.draw_auc(rows, out)
+        plots.draw_auc(fairest_rows(results["detection"]), out)
         alarms = results["false_alarms"]
-        plots.draw_false_alarms(alarms["exchanges"], alarms["streams"], out)
+        plots.draw_false_alarms(
+            alarms["exchanges"], alarms["marginal_streams"], alarms["streams"], out
+        )
         shown = {}
         for arms, count in ((self._honest, _NUM_HONEST_PATHS), (self._attacks, _NUM_PATHS)):
             for arm in arms:

@@ -94,6 +94,24 @@ def exchanges(results: Results) -> str:
     return markdown(head, rows)
 
 
+def marginal(results: Results) -> str:
+    """Return the false alarms of a marginal threshold on long streams."""
+    alarms = results["false_alarms"]
+    rows = [
+        [
+            m["label"],
+            *_alarms(s),
+            *(percent(m[name]["share"]) for name in ("quantile", "tolerance")),
+        ]
+        for m, s in zip(alarms["marginal_streams"], alarms["streams"], strict=True)
+    ]
+    head = (
+        *("honest arm", "ours: ever failed", "at most"),
+        *("marginal, 99 % quantile: failed", "marginal, tolerance bound: failed"),
+    )
+    return markdown(head, rows)
+
+
 def detection(results: Results, resampled: str, key: str) -> str:
     """Return AUC or share found for each attack, length and statistic."""
     rows = []
@@ -105,10 +123,8 @@ def detection(results: Results, resampled: str, key: str) -> str:
             if row["against"] != "honest-code":
                 name += " (against honest, T 0)"
             values = cell[key]
-            best = max(values.values())
-            shown = [
-                f"**{values[n]:.4f}**" if values[n] == best else f"{values[n]:.4f}" for n in TITLES
-            ]
+            shown = [f"{values[n]:.4f}" for n in TITLES]
+            shown = [f"**{text}**" if text == max(shown) else text for text in shown]
             rows.append(
                 [
                     name if cell["num_tokens"] == NUM_TOKENS[0] else "",

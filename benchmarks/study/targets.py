@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.study.detection import OURS
+from benchmarks.study.tables import percent
 
 Results = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ def _false_alarm_targets(results: Results) -> list[dict[str, Any]]:
         found.append(
             _row(
                 f"anytime false alarms <= 1 % (upper 95 % limit): {row['label']}",
-                f"{row['num_events']} of {row['num_trials']}, at most {row['upper_95']:.2%}",
+                f"{row['num_events']} of {row['num_trials']}, at most {percent(row['upper_95'])}",
                 row["upper_95"] <= 0.01,
             )
         )
@@ -41,7 +42,7 @@ def _false_alarm_targets(results: Results) -> list[dict[str, Any]]:
     found.append(
         _row(
             "anytime false alarms <= 1 % (upper 95 % limit): simulated worst honest provider",
-            f"{worst['num_events']} of {worst['num_trials']}, at most {worst['upper_95']:.2%}",
+            f"{worst['num_events']} of {worst['num_trials']}, at most {percent(worst['upper_95'])}",
             worst["upper_95"] <= 0.01,
         )
     )
@@ -81,38 +82,44 @@ def _token_targets(decisions: Results) -> list[dict[str, Any]]:
 
 
 def _comparison_targets(rows: Sequence[Results]) -> list[dict[str, Any]]:
-    lower, num_cells, num_below_mended = [], 0, 0
-    for row in rows:
-        if row["resampled"] != "tokens":
-            continue
-        for cell in row["cells"]:
-            num_cells += 1
-            num_below_mended += cell["auc"][OURS] < cell["auc"]["clipped"]
-            gain = cell["auc"][OURS] - cell["auc"]["published"]
-            if gain < 0.0:
-                error = cell["auc_gain_error"]["published"]
-                lower.append(
-                    f"{row['arm']} at {cell['num_tokens']:,}: {gain:+.4f} (standard error "
-                    f"{error:.4f})"
-                )
-    shown = f"lower in {len(lower)} of {num_cells} cells"
-    int4 = next(r for r in rows if r["arm"] == "int4" and r["resampled"] == "tokens")
-    ours, theirs = (int4["tokens_to_auc_99"][name] for name in (OURS, "published"))
-    is_known = ours is not None and theirs is not None
-    return [
-        _row(
-            "every attack and length: AUC >= mean clipped margin on the same tokens",
-            shown
-            + (f": {'; '.join(lower)}" if lower else "")
-            + f". With its filters mended the rival is higher in {num_below_mended} cells",
-            not lower,
-        ),
-        _row(
-            "int4: tokens to AUC .99 <= 60 % of those of the mean clipped margin",
-            f"{ours:.0f} against {theirs:.0f}, {ours / theirs:.0%}" if is_known else "not reached",
-            is_known and ours <= 0.6 * theirs,
-        ),
+    """Return the comparisons with the mean clipped margin, as published and with our margins."""
+    by_tokens = [row for row in rows if row["resampled"] == "tokens"]
+    rivals = (("published", "as published"), ("clipped", "with its filter cuts mended by us"))
+    found = [_nowhere_below(by_tokens, name, label) for name, label in rivals]
+    int4 = next(row for row in by_tokens if row["arm"] == "int4")["tokens_to_auc_99"]
+    for name, label in rivals:
+        ours, theirs = int4[OURS], int4[name]
+        is_known = ours is not None and theirs is not None
+        found.append(
+            _row(
+                f"int4: at most 60 % of the tokens to AUC .99 of the mean clipped margin {label}",
+                f"{ours:.0f} against {theirs:.0f}: {100 * ours / theirs:.0f} %"
+                if is_known
+                else "not reached",
+                is_known and ours <= 0.6 * theirs,
+            )
+        )
+    return found
+
+
+def _nowhere_below(rows: Sequence[Results], rival: str, label: str) -> dict[str, Any]:
+    lower = [
+        f"{row['arm']}{'' if row['against'] == 'honest-code' else ' (against T 0)'} at "
+        f"{cell['num_tokens']:,} {cell['auc'][OURS] - cell['auc'][rival]:+.4f} "
+        f"(± {cell['auc_gain_error'][rival]:.4f})"
+        for row in rows
+        for cell in row["cells"]
+        if cell["auc"][OURS] < cell["auc"][rival]
     ]
+    num_cells = sum(len(row["cells"]) for row in rows)
+    shown = f"lower in {len(lower)} of {num_cells} cells"
+    if lower:
+        shown += f", with standard errors: {'; '.join(lower)}"
+    return _row(
+        f"every attack and length: AUC at least that of the mean clipped margin {label}",
+        shown,
+        not lower,
+    )
 
 
 def _share_targets(results: Results) -> list[dict[str, Any]]:
@@ -134,7 +141,7 @@ def _share_targets(results: Results) -> list[dict[str, Any]]:
             _row(
                 f"{name} of the substituted share: wrong at any look with probability <= alpha",
                 f"at worst {worst[key]['num_events']} of {worst[key]['num_trials']} streams "
-                f"(at a share of {worst['share']:g}), alpha {worst['alpha']:.2%}",
+                f"(at a share of {worst['share']:g}), alpha {percent(worst['alpha'])}",
                 worst[key]["share"] <= worst["alpha"],
             )
         )

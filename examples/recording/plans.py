@@ -199,7 +199,6 @@ EVERY_SHAPE = Shapes(token_ids=0.15, chat=0.15, streamed=0.1, may_stop_early=0.1
 EVERY_SHAPE_AND_STOPS = replace(EVERY_SHAPE, stop_strings=0.08, file_endings=0.1)
 
 PLANS: tuple[Plan, ...] = (
-    _honest("honest-vllm-bf16-1", 1, 228, "bfloat16", EVERY_SHAPE, drawn_as="honest-vllm-bf16"),
     _honest("honest-vllm-bf16-2", 14, 228, "bfloat16", EVERY_SHAPE_AND_STOPS),
     _honest("honest-vllm-fp32", 2, 60, "float32", Shapes(token_ids=0.15, chat=0.15)),
     _fp32_calibration(1, 0),

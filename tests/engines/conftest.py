@@ -14,7 +14,7 @@ from tests.support.example_model import EXAMPLES, MODEL
 ENGINE_PYTHON = "INFERENCE_AUDIT_ENGINE_PYTHON"
 NUM_EXCHANGES = 48
 NAMES = (
-    "honest-vllm-bf16-1",
+    "honest-vllm-bf16-2",
     "honest-vllm-bf16-2",
     "honest-vllm-fp32",
     "honest-transformers-bf16",

@@ -28,7 +28,7 @@ def test_fresh_prompts_are_in_no_bundled_recording(recorded: Path) -> None:
     ("name", "precision", "share_min"),
     [
         ("honest-vllm-fp32", "float32", 0.999),
-        ("honest-vllm-bf16-1", "bfloat16", 0.985),
+        ("honest-vllm-bf16-2", "bfloat16", 0.985),
         ("honest-vllm-bf16-2", "bfloat16", 0.985),
         ("honest-transformers-bf16", "bfloat16", 0.985),
     ],

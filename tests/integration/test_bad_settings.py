@@ -1,6 +1,5 @@
 """Bad files and settings stop `check`, `submit` and `serve` with a code and advice."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from audit.app import background_service
 from audit.cli.exits import ExitCode
 from audit.client.client import AuditClient
 from audit.config import ModelSource, ReplaySettings, ServiceSettings
-from audit.judge.calibration import FORMAT, load_calibration, save_calibration, seal_calibration
+from audit.judge.calibration import FORMAT
+from audit.judge.calibration_file import load_calibration, save_calibration, seal_calibration
 from audit.records import Outcome, Reason
 from tests.integration.bad_traffic import HONEST_FILE, OTHER_DIGEST
 from tests.integration.processes import CALIBRATION, Finished
@@ -41,15 +41,14 @@ def truncated_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def calibration_of_another_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    body = json.loads(CALIBRATION.read_text(encoding="utf-8")) | {"model_digest": OTHER_DIGEST}
-    sealed = seal_calibration({k: v for k, v in body.items() if k not in FORMAT_KEYS})
+    bundled = load_calibration(CALIBRATION)
+    sealed = seal_calibration(
+        created_at=bundled.created_at, model_digest=OTHER_DIGEST, strata=bundled.strata
+    )
     path = tmp_path_factory.mktemp("calibration") / "other.json"
     save_calibration(sealed, path)
     assert load_calibration(path) == sealed
     return path
-
-
-FORMAT_KEYS = {"format", "calibration_id"}
 
 
 def test_an_unknown_profile_override_is_a_usage_error() -> None:
@@ -115,11 +114,12 @@ def test_an_empty_traffic_file_is_a_usage_error(command: str, content: str, tmp_
     [
         (b'{"format": "inference-audit/cal', "not valid JSON"),
         (b'{"format": "something else"}', f"no calibration of format {FORMAT}"),
-        (b'{"format": "inference-audit/calibration/v1"}', "malformed"),
+        (b'{"format": "inference-audit/calibration/v1"}', f"no calibration of format {FORMAT}"),
+        (b'{"format": "inference-audit/calibration/v2"}', "other bins"),
         (b"\x80\x81\x82", "not valid JSON"),
         (b"[]", "no calibration of format"),
     ],
-    ids=["truncated", "another format", "no body", "binary", "a list"],
+    ids=["truncated", "another format", "the first format", "no body", "binary", "a list"],
 )
 def test_a_corrupt_calibration_is_a_data_error(content: bytes, says: str, tmp_path: Path) -> None:
     bad = tmp_path / "calibration.json"

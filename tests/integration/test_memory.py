@@ -20,13 +20,14 @@ def peak_bytes(traffic: Path) -> int:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment()) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+    # a few honest answers are too short for a verdict
+    assert process.returncode in (0, 2)
     return usage.ru_maxrss * 1024
 
 
 def test_ten_times_as_many_different_exchanges_take_no_more_memory(tmp_path: Path) -> None:
     few, many = tmp_path / "few.jsonl", tmp_path / "many.jsonl"
-    honest = lines(TRAFFIC / "honest-vllm-bf16-1.jsonl")
+    honest = lines(TRAFFIC / "honest-vllm-bf16-2.jsonl")
     few.write_text("".join(honest[:: len(honest) // NUM_FEW]), encoding="utf-8")
     many.write_text("".join(honest[:NUM_MANY]), encoding="utf-8")
     peak_few, peak_many = peak_bytes(few), peak_bytes(many)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.app import build_examiner
+from audit.app import build_accumulator, build_examiner
 from audit.examine import Examiner
-from audit.records import Outcome, Reason
+from audit.records import Outcome, Reason, StoredStream
 from tests.integration.audited import Audited
 from tests.integration.conftest import EXAMINED
 from tests.integration.traffic import (
@@ -101,7 +101,7 @@ def test_tokens_of_a_wrong_seed_disagree(audit: Audit, temperature: str, ceiling
         ("cheat-wrong-seed-t1.0*", 0.95),
         ("cheat-temperature-1.1*", 0.95),
         ("cheat-other-checkpoint*", 0.95),
-        ("cheat-4bit*", 0.60),
+        ("cheat-4bit*", 0.30),
     ],
 )
 def test_cheating_fails_within_300_tokens(audit: Audit, pattern: str, floor: float) -> None:
@@ -168,11 +168,40 @@ def test_an_override_of_the_precision_holds_and_is_stated(examiner: Examiner, au
     assert found.match_share > 0.95, str(found)
 
 
-def test_calibration_and_test_traffic_share_no_prompt() -> None:
-    calibrating = sorted(TRAFFIC.glob("*calibration*.jsonl"))
-    assert calibrating
+@pytest.mark.parametrize(
+    ("pattern", "outcome"),
+    [
+        ("cheat-4bit*", Outcome.FAIL),
+        ("cheat-flipped-1pct*", Outcome.FAIL),
+        ("cheat-temperature-1.1*", Outcome.FAIL),
+        ("honest-vllm-bf16-*", Outcome.PASS),
+        ("honest-vllm-fp32*", Outcome.PASS),
+        ("honest-transformers-bf16*", Outcome.PASS),
+    ],
+)
+def test_a_provider_is_judged_by_all_its_exchanges_together(
+    audit: Audit, pattern: str, outcome: Outcome
+) -> None:
+    found = audit(pattern)
+    accumulator = build_accumulator(EXAMINED)
+    stream: StoredStream | None = None
+    for request, examination in zip(found.requests, found.examinations, strict=True):
+        key = accumulator.key(request, examination)
+        if key is not None and examination.growth is not None:
+            key = replace(key, endpoint="")
+            stream = accumulator.fold(stream, key, examination.growth)
+    assert stream is not None
+    assert stream.finding.outcome == outcome.value, f"{found}: {stream.finding}"
+    assert stream.finding.noise is not None
+
+
+def test_calibration_and_honest_test_traffic_share_no_prompt() -> None:
+    folders = (TRAFFIC, TRAFFIC.parent / "study")
+    calibrating = [path for f in folders for path in sorted(f.glob("*calibration*.jsonl*"))]
+    assert len(calibrating) > 5
     used = {prompt: path for path in calibrating for prompt in prompts_of(path)}
-    for path in recordings("*.jsonl"):
+    tests = sorted((TRAFFIC.parent / "study").glob("honest*.jsonl.gz"))
+    for path in [*recordings("honest*.jsonl"), *tests]:
         shared = sorted(_names(used, prompts_of(path)))
         assert not shared, f"{path.name} shares prompts with {shared}"
 

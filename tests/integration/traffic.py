@@ -1,5 +1,6 @@
 """Pieces of the bundled recordings, as lines and as requests."""
 
+import gzip
 import json
 import random
 from collections.abc import Iterator
@@ -51,7 +52,9 @@ def write_lines(path: Path, *sources: tuple[Path, int]) -> Path:
 
 def lines(path: Path) -> list[str]:
     """Return the lines of a file, ends included."""
-    return path.read_text(encoding="utf-8").splitlines(keepends=True)
+    raw = path.read_bytes()
+    text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    return text.decode("utf-8").splitlines(keepends=True)
 
 
 def prompts_of(path: Path) -> set[str]:

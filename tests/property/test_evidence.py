@@ -63,9 +63,7 @@ def honest_rates(
     """Return rates of near and far mismatches whose sum and far part stay below the bounds."""
     bin_R = bin_of(np.asarray(gap_R))
     size = len(gap_R)
-    used_R, far_share_R = (
-        (np.ones(size), np.ones(size)) if at_the_bound else rng.random((2, size))
-    )
+    used_R, far_share_R = (np.ones(size), np.ones(size)) if at_the_bound else rng.random((2, size))
     total_R = bounds.mismatch_B[bin_R] * used_R
     far_R = np.minimum(bounds.far_B[bin_R] * far_share_R, total_R)
     near_R = total_R - far_R

@@ -193,6 +193,7 @@ def growth_of(calls: Calls, law: EvidenceLaw, digest: str, tell_rate: float = 0.
         log_likelihood_G=tuple(float(x) for x in log_likelihood_G(calls)),
         is_tell=weight.peak_log_e_nats >= -math.log(tell_rate),
         exchange_digest=digest,
+        honest_noise_logits=0.02,
     )
 
 

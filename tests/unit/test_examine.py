@@ -6,8 +6,8 @@ import pytest
 
 from audit.errors import CannotJudge
 from audit.examine import Examiner, Replayer, inconclusive
-from audit.judge.verdict import ConditionalJudge
 from audit.findings import Disposition, Explanation
+from audit.judge.verdict import ConditionalJudge
 from audit.ports import Reference
 from audit.records import (
     AuditRequest,
@@ -97,9 +97,7 @@ class PrecisionLibrary:
         return FakeReference(info=info_of(precision=precision))
 
 
-def tolerant(
-    values: dict[str, float | None], *tolerated: str
-) -> tuple[Examiner, PrecisionLibrary]:
+def tolerant(values: dict[str, float | None], *tolerated: str) -> tuple[Examiner, PrecisionLibrary]:
     """Return an examiner that finds such evidence at each precision; None cannot be judged."""
 
     def weigh(measured: Measurement) -> Examination:
@@ -136,7 +134,7 @@ def test_of_all_tolerated_precisions_the_one_that_speaks_least_counts(
     verdict = examiner(REQUEST).verdict
     assert verdict.precision == least
     assert verdict.outcome is (Outcome.FAIL if values[least] == 4.0 else Outcome.PASS)
-    # a pass at the claimed precision does not spare the others: the choice must not be the outcome's
+    # a pass at the claimed precision does not spare the others
     assert library.opened == ["bfloat16", "float16", "float32"]
 
 

@@ -1,4 +1,4 @@
-"""Honest traffic that the reference makes itself: which variants, which requests, what is replayed."""
+"""Honest traffic that the reference makes itself: its variants, its requests, its replay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,12 +72,6 @@ class Setting:
         return list(traffic.measure(self.reference, variant, prompts))
 
 
-def requests_of(**settings: int) -> list[GenerationRequest]:
-    made = Setting(**settings)
-    made.measure()
-    return made.generate.requests
-
-
 def test_variants_are_named_by_precision_kernel_and_batch() -> None:
     names = [v.name for v in numeric_variants("bfloat16", ())]
     assert names == [
@@ -133,7 +127,9 @@ def test_requests_are_answered_in_batches_of_the_variant() -> None:
 
 def test_every_temperature_meets_every_filter() -> None:
     number = len(TEMPERATURES) * len(FILTERS)
-    sampling = [r.sampling for r in requests_of()]
+    setting = Setting()
+    setting.measure()
+    sampling = [r.sampling for r in setting.generate.requests]
     settings = {(s.temperature, s.top_k, s.top_p) for s in sampling[:number]}
     assert settings == {(t, k, p) for t in TEMPERATURES for k, p in FILTERS}
     assert all(s.seed is not None and s.seed > 0 for s in sampling)

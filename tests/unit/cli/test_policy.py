@@ -25,7 +25,7 @@ def test_the_bundled_policy_is_shown_with_every_value() -> None:
     done = run("policy", "show")
     assert done.code == 0
     assert load_policy().policy_id in done.stdout
-    assert "odds of 111.1 to 1" in done.stdout
+    assert "odds of 133.3 to 1" in done.stdout
     content = load_policy().content()
     for section, values in content.items():
         for key in values if isinstance(values, dict) else ():
@@ -34,7 +34,7 @@ def test_the_bundled_policy_is_shown_with_every_value() -> None:
     words = " ".join(done.stdout.split())
     assert "errors.false_alarm_rate │ 1 % │ chance of failing" in words
     assert "claim.tolerated_precisions │ none │" in words
-    assert "pass.max_noise_logits │ 0.3 │ logits;" in words
+    assert "pass.max_noise_ratio │ 2.0 │ times the honest noise;" in words
     assert "detectors.routing │ yes │" in words
 
 
@@ -56,8 +56,8 @@ def test_programs_can_recompute_the_id(own: Path) -> None:
         assert line["policy_id"] == f"sha256:{digest}" == load_policy(file).policy_id
         assert line["file"] == str(file)
         assert line["version"] == 1
-    assert line["test_rate"] == pytest.approx(0.0009)
-    assert line["calibration_rate"] == pytest.approx(0.0001)
+    assert line["test_rate"] == pytest.approx(0.00075)
+    assert line["calibration_rate"] == pytest.approx(0.00025)
     assert line["log10_threshold"] == pytest.approx(3.0458, abs=1e-4)
 
 

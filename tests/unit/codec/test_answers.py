@@ -150,7 +150,7 @@ def test_reasoning_with_token_ids_is_read() -> None:
     assert read_answer(body).output.token_ids == IDS
 
 
-@pytest.mark.parametrize("name", ["honest-vllm-bf16-1", "honest-transformers-serve"])
+@pytest.mark.parametrize("name", ["honest-vllm-fp32", "honest-transformers-serve"])
 def test_recorded_answers_of_real_engines_are_read(name: str) -> None:
     answers: list[Answer] = []
     with (TRAFFIC / f"{name}.jsonl").open(encoding="utf-8") as file:

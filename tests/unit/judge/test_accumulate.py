@@ -66,7 +66,7 @@ def folded(
     calibration: Calibration | None, added: list[Growth], policy: Policy | None = None
 ) -> list[StoredStream]:
     """Return the stream after each exchange."""
-    accumulator = StreamAccumulator(calibration, policy or default_policy())
+    accumulator = StreamAccumulator(policy or default_policy())
     streams: list[StoredStream] = []
     for growth in added:
         streams.append(accumulator.fold(streams[-1] if streams else None, KEY, growth))
@@ -88,27 +88,25 @@ def request(**claims: str) -> AuditRequest:
 def test_evidence_belongs_to_a_provider_a_claim_and_a_yardstick(calibration: Calibration) -> None:
     policy = default_policy()
     (growth,) = growths(calibration, 1)
-    key = StreamAccumulator(calibration, policy).key(
-        request(provider="p", endpoint="e"), examination(growth)
-    )
+    key = StreamAccumulator(policy).key(request(provider="p", endpoint="e"), examination(growth))
     assert key == replace(KEY, policy_id=policy.policy_id)
 
 
 def test_a_provider_that_nobody_named_has_a_stream_too(calibration: Calibration) -> None:
     (growth,) = growths(calibration, 1)
-    key = StreamAccumulator(calibration, default_policy()).key(request(), examination(growth))
+    key = StreamAccumulator(default_policy()).key(request(), examination(growth))
     assert key is not None and (key.provider, key.endpoint) == ("", "")
 
 
 def test_what_was_not_judged_belongs_to_nobody(calibration: Calibration) -> None:
-    accumulator = StreamAccumulator(calibration, default_policy())
+    accumulator = StreamAccumulator(default_policy())
     assert accumulator.key(request(), examination(None)) is None
 
 
 def test_a_policy_without_streams_keeps_none(calibration: Calibration) -> None:
     off = replace(default_policy(), has_provider_stream=False)
     (growth,) = growths(calibration, 1)
-    assert StreamAccumulator(calibration, off).key(request(), examination(growth)) is None
+    assert StreamAccumulator(off).key(request(), examination(growth)) is None
 
 
 def test_an_honest_provider_passes_once_enough_was_seen(calibration: Calibration) -> None:
@@ -122,7 +120,7 @@ def test_a_pass_needs_both_little_noise_and_enough_tokens(calibration: Calibrati
     for stream in folded(calibration, added):
         noise = stream.finding.noise
         assert noise is not None
-        limit = default_policy().max_noise_ratio * calibration.strata[0].noise_logits
+        limit = default_policy().max_noise_ratio * added[0].honest_noise_logits
         is_calm = noise.high_logits is not None and noise.high_logits <= limit
         assert (stream.finding.outcome == Outcome.PASS) is is_calm
     picky = replace(default_policy(), min_tokens=10**6)
@@ -131,9 +129,9 @@ def test_a_pass_needs_both_little_noise_and_enough_tokens(calibration: Calibrati
     assert folded(calibration, added, strict)[-1].finding.outcome == Outcome.INCONCLUSIVE
 
 
-def test_without_a_calibration_no_provider_passes(calibration: Calibration) -> None:
-    outcomes = {s.finding.outcome for s in folded(None, growths(calibration, 40))}
-    assert outcomes == {Outcome.INCONCLUSIVE}
+def test_no_provider_passes_where_nobody_knows_the_honest_noise(calibration: Calibration) -> None:
+    added = [replace(g, honest_noise_logits=0.0) for g in growths(calibration, 40)]
+    assert {s.finding.outcome for s in folded(calibration, added)} == {Outcome.INCONCLUSIVE}
 
 
 def test_a_little_in_every_exchange_fails_a_provider_whatever_comes_after(
@@ -194,16 +192,18 @@ def test_tells_in_runs_are_evidence_of_sticky_routing_unless_switched_off(
 def test_folding_one_by_one_through_the_store_is_folding_at_once(calibration: Calibration) -> None:
     added = growths(calibration, 6, noise=0.1)
     streams = folded(calibration, added)
-    restarted = StreamAccumulator(calibration, default_policy())
+    restarted = StreamAccumulator(default_policy())
     again = restarted.fold(streams[-2], KEY, added[-1])
     assert again == streams[-1]
 
 
 def test_spoiled_evidence_is_never_built_on(calibration: Calibration) -> None:
     (growth,) = growths(calibration, 1)
-    accumulator = StreamAccumulator(calibration, default_policy())
+    accumulator = StreamAccumulator(default_policy())
     stored = accumulator.fold(None, KEY, growth)
-    spoiled = replace(stored, state_json=stored.state_json.replace('"num_tokens":200', '"num_tokens":201'))
+    spoiled = replace(
+        stored, state_json=stored.state_json.replace('"num_tokens":200', '"num_tokens":201')
+    )
     assert spoiled != stored
     with pytest.raises(CorruptState, match="checksum") as caught:
         accumulator.fold(spoiled, KEY, growth)

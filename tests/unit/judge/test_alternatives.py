@@ -5,8 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from audit.judge.alternatives import FAMILIES, LOG_PRIOR_K, NUM_ALTERNATIVES, EvidenceLaw, mix
-from audit.judge.bins import BinCounts, RateBounds, bin_of, bound_rates, no_counts
+from audit.judge.alternatives import (
+    FAMILIES,
+    LOG_PRIOR_K,
+    MAX_RATE,
+    NUM_ALTERNATIVES,
+    EvidenceLaw,
+    mix,
+)
+from audit.judge.bins import EDGES_B, BinCounts, RateBounds, bin_of, bound_rates, no_counts
 from audit.judge.calls import FAR, FAR_MARGIN_STEPS, MATCH, NEAR
 from tests.support.measurements import Float64Array, calls_of, counts_of
 
@@ -100,6 +107,17 @@ def test_a_bound_just_below_one_is_blind_too() -> None:
     assert (found <= 0.0).all()
 
 
+def test_no_alternative_is_surer_of_a_mismatch_than_98_percent() -> None:
+    # beside bins where nothing is bounded, what lies between bins' centres is nearly 1
+    first = int(bin_of(np.asarray([1.01]))[0])
+    mismatch_B = np.where(np.arange(len(EDGES_B)) < first, 1.0, 0.95)
+    far_B = np.where(EDGES_B >= FAR_MARGIN_STEPS, mismatch_B, 0.01)
+    steep = EvidenceLaw(RateBounds(mismatch_B=mismatch_B, far_B=far_B))
+    found = log_e(float(EDGES_B[first]), MATCH, steep)
+    assert (found >= np.log((1.0 - MAX_RATE) / (1.0 - 0.96)) - 1e-9).all()
+    assert (found < -0.1).any()
+
+
 def test_calls_that_do_not_count_are_no_evidence() -> None:
     calls = calls_of([1.0, 30.0], [FAR, FAR], [True, False])
     found = law().log_e_KR(calls)
@@ -107,9 +125,7 @@ def test_calls_that_do_not_count_are_no_evidence() -> None:
 
 
 def test_tighter_bounds_make_a_mismatch_say_more() -> None:
-    few, many = (
-        EvidenceLaw(bound_rates((counts_of(2.0, n, 0),), 0.01)) for n in (300, 300_000)
-    )
+    few, many = (EvidenceLaw(bound_rates((counts_of(2.0, n, 0),), 0.01)) for n in (300, 300_000))
     for gap in (2.5, 5.0, 1e3):
         outcome = FAR if gap >= FAR_MARGIN_STEPS else NEAR
         low, high = (mix(log_e(gap, outcome, x)[:, None])[0] for x in (few, many))

@@ -53,7 +53,7 @@ def share_of(where: int) -> float:
     zone = next(i for i, (high, _) in enumerate(ERROR_SHARES) if EDGES_B[where] < high)
     low = ERROR_SHARES[zone - 1][0] if zone else 0.0
     high, share = ERROR_SHARES[zone]
-    return share / sum(low <= edge < high for edge in EDGES_B.tolist())
+    return float(share / sum(low <= edge < high for edge in EDGES_B.tolist()))
 
 
 def slow_mismatch_bounds(counts: BinCounts, error: float) -> list[float]:

@@ -70,9 +70,7 @@ def test_a_calibration_survives_its_file(calibration: Calibration, tmp_path: Pat
 
 
 def test_the_id_is_the_digest_of_all_the_rest(calibration: Calibration) -> None:
-    sealed = seal_calibration(
-        created_at=CREATED_AT, model_digest=DIGEST, strata=calibration.strata
-    )
+    sealed = seal_calibration(created_at=CREATED_AT, model_digest=DIGEST, strata=calibration.strata)
     assert sealed.calibration_id == calibration.calibration_id
     assert calibration.calibration_id.startswith("sha256:")
     others = [
@@ -314,8 +312,16 @@ def test_variants_that_contradict_each_other_are_too_narrow(calibration: Calibra
 
 @pytest.mark.parametrize(
     ("num_false_alarms", "num_exchanges", "is_alarming"),
-    [(0, 20, False), (0, 1000, False), (4, 100, False), (5, 100, True), (1, 20, False),
-     (3, 20, True), (10, 1000, False), (20, 1000, True)],
+    [
+        (0, 20, False),
+        (0, 1000, False),
+        (4, 100, False),
+        (5, 100, True),
+        (1, 20, False),
+        (3, 20, True),
+        (10, 1000, False),
+        (20, 1000, True),
+    ],
 )
 def test_a_holdout_alarms_where_chance_does_not_explain_it(
     num_false_alarms: int, num_exchanges: int, is_alarming: bool

@@ -1,4 +1,4 @@
-"""Honest traffic becomes a calibration, by variant; too little of it, or dishonest one, does not."""
+"""Honest traffic becomes a calibration by variants; too little or dishonest one does not."""
 
 from dataclasses import replace
 
@@ -110,12 +110,10 @@ def test_calls_in_a_context_that_was_disagreed_on_are_not_counted() -> None:
             sequence=replace(measured.plan.sequence, output_token_ids=tuple(range(20)) * 3),
         ),
     )
-    # contexts return from the ninth call of the second round on
+    # the contexts of the first calls hold the prompt, and never return
     (stratum,) = collect(two_variants(looping))[0].strata
     assert stratum.variants[0].counts.num_calls_B.sum() == 60 * 20
-    missed = replace(
-        looping, evidences=(evidence_of([0.0] * 30 + [0.1] + [0.0] * 29, [0.1] * 60),)
-    )
+    missed = replace(looping, evidences=(evidence_of([0.0] * 30 + [0.1] + [0.0] * 29, [0.1] * 60),))
     (stratum,) = collect(two_variants(missed))[0].strata
     assert stratum.variants[0].counts.num_calls_B.sum() == 59 * 20
 

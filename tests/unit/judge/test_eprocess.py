@@ -55,7 +55,9 @@ def test_calls_that_do_not_count_give_no_evidence() -> None:
 def test_leaving_out_calls_that_do_not_count_changes_nothing() -> None:
     rng = np.random.default_rng(2)
     calls = calls_of(
-        rng.exponential(3.0, 200), rng.choice([MATCH, FAR], 200, p=[0.9, 0.1]), rng.random(200) < 0.7
+        rng.exponential(3.0, 200),
+        rng.choice([MATCH, FAR], 200, p=[0.9, 0.1]),
+        rng.random(200) < 0.7,
     )
     both = weigh(calls, LAW), weigh(calls.counted(), LAW)
     np.testing.assert_allclose(both[0].log_e_nats_K, both[1].log_e_nats_K)

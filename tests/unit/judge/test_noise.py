@@ -45,7 +45,9 @@ def test_the_estimate_is_the_noise_of_the_simulation(sigma: float) -> None:
 def test_log_likelihoods_are_those_of_a_slow_twin() -> None:
     rng = np.random.default_rng(1)
     gap, outcome = rng.exponential(10.0, 40), rng.choice([MATCH, NEAR, FAR], 40)
-    calls = calls_of([*gap, 0.0, 1e7], [*outcome, MATCH, FAR], [*(rng.random(40) < 0.8), True, True])
+    calls = calls_of(
+        [*gap, 0.0, 1e7], [*outcome, MATCH, FAR], [*(rng.random(40) < 0.8), True, True]
+    )
     expected = [slow_log_likelihood(calls, float(level)) for level in LEVELS_LOGITS_G]
     np.testing.assert_allclose(log_likelihood_G(calls), expected, rtol=1e-9)
 

@@ -73,10 +73,10 @@ def test_the_default_says_what_it_promises() -> None:
     policy = load_policy(None)
     assert (policy.name, policy.version) == ("default", 1)
     assert policy.false_alarm_rate == 0.01
-    assert policy.test_rate == pytest.approx(0.009)
-    assert policy.calibration_rate == pytest.approx(0.001)
+    assert policy.test_rate == pytest.approx(0.0075)
+    assert policy.calibration_rate == pytest.approx(0.0025)
     assert policy.test_rate + policy.calibration_rate == pytest.approx(policy.false_alarm_rate)
-    assert math.exp(policy.log_threshold_nats) == pytest.approx(1 / 0.009)
+    assert math.exp(policy.log_threshold_nats) == pytest.approx(1 / 0.0075)
     assert policy.tolerated_precisions == ()
     assert (policy.min_tokens, policy.min_variants) == (20, 2)
     assert (policy.max_noise_ratio, policy.max_blind_share) == (2.0, 0.5)
@@ -374,7 +374,7 @@ def test_the_examples_of_the_guide_can_be_used(tmp_path: Path) -> None:
     found = tolerant.diagnosis.disposition_of("fp8-e4m3")
     assert found is Disposition.POLICY_DIFFERENT
     assert tolerant.diagnosis.disposition_of("int4-g32") is Disposition.SUBSTITUTION
-    assert 1 / strict.test_rate == pytest.approx(1111, abs=1)
+    assert 1 / strict.test_rate == pytest.approx(1333, abs=1)
 
 
 def merged(content: Content, changes: Content) -> Content:

@@ -5,10 +5,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 from audit.findings import AttackPower
-from audit.judge.alternatives import EvidenceLaw, mix
+from audit.judge.alternatives import LOG_PRIOR_K, EvidenceLaw, mix
 from audit.judge.bins import bound_rates, no_counts
 from audit.judge.calls import FAR, FAR_MARGIN_STEPS, MATCH, NEAR, Calls
 from audit.judge.deviation import clipped_deviation_R, mean_clipped_margin
@@ -40,7 +40,11 @@ def calls_like(seed: int, num_tokens: int) -> Calls:
 
 
 def seen(
-    calls: Calls, which: EvidenceLaw | None = None, *, threshold: float = THRESHOLD, power: float = 0.9
+    calls: Calls,
+    which: EvidenceLaw | None = None,
+    *,
+    threshold: float = THRESHOLD,
+    power: float = 0.9,
 ) -> Sensitivity:
     return measure_sensitivity(calls, which or law(), threshold_nats=threshold, power=power)
 
@@ -75,11 +79,35 @@ def test_the_stated_noise_is_mostly_seen(num_tokens: int) -> None:
     assert share_failed(calls, special.ndtr(-calls.gap_logits_R / (noise / 4)), 4) < 0.85
 
 
+def slow_share(calls: Calls, power: float) -> float | None:
+    """Return the smallest share from which on every larger one is seen, alternative by alternative.
+
+    Sums of independent calls are taken to be normal.
+    """
+    missed = np.where(calls.gap_steps_R >= FAR_MARGIN_STEPS, FAR, NEAR).astype(np.int8)
+    matched_KR = law().log_e_KR(calls)
+    missed_KR = law().log_e_KR(replace(calls, outcome_R=missed))
+    found = None
+    for share in sorted(STRAY_SHARES_D.tolist(), reverse=True):
+        mean_K = (share * missed_KR + (1.0 - share) * matched_KR).sum(axis=1)
+        spread_K = np.sqrt((share * (1.0 - share) * (missed_KR - matched_KR) ** 2).sum(axis=1))
+        surely_K = mean_K - stats.norm.ppf(power) * spread_K
+        if not (surely_K + LOG_PRIOR_K >= THRESHOLD).any():
+            break
+        found = share
+    return found
+
+
+@pytest.mark.parametrize("num_tokens", [8, 20, 60, 300, 1500])
+@pytest.mark.parametrize("power", [0.6, 0.9, 0.99])
+def test_the_stated_share_is_that_of_a_slow_twin(num_tokens: int, power: float) -> None:
+    calls = calls_like(num_tokens, num_tokens)
+    assert seen(calls, power=power).substituted_token_share == slow_share(calls, power)
+
+
 def test_longer_answers_show_smaller_deviations() -> None:
     calls = calls_like(0, 4000)
-    found = [
-        seen(replace_first(calls, n)) for n in (100, 400, 1000, 4000)
-    ]
+    found = [seen(replace_first(calls, n)) for n in (100, 400, 1000, 4000)]
     shares = [f.substituted_token_share or 1.0 for f in found]
     noises = [f.logit_noise_logits or np.inf for f in found]
     assert shares == sorted(shares, reverse=True) and shares[0] > shares[-1]

@@ -43,6 +43,7 @@ def growth(
         log_likelihood_G=tuple(float(x) for x in -np.linspace(0.0, 9.0, len(LEVELS_LOGITS_G))),
         is_tell=is_tell,
         exchange_digest=digest,
+        honest_noise_logits=0.02,
     )
 
 

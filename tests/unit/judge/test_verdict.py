@@ -271,6 +271,17 @@ def test_a_failure_never_rests_on_an_assumed_default(calibration: Calibration) -
     assert passed.outcome is Outcome.PASS
 
 
+def test_what_an_exchange_cannot_be_failed_for_does_not_add_up_against_its_provider(
+    calibration: Calibration,
+) -> None:
+    unknown = replace(HONEST, profile_id=OTHER_PROFILE)
+    for evidence in (HONEST, ODD, FALSE):
+        assert examined(calibration, measurement_of(evidence)).growth is not None
+        assumed = measurement_of(evidence, assumed=("top_k",))
+        assert examined(calibration, assumed).growth is None
+        assert examined(calibration, measurement_of(evidence, unknown)).growth is None
+
+
 def test_greedy_answers_are_judged_by_the_same_traffic(calibration: Calibration) -> None:
     measured = measurement_of(FALSE, sampling=sampling_of(0.0, top_k=5))
     assert judged(calibration, measured).outcome is Outcome.FAIL

@@ -33,6 +33,7 @@ GROWTH = Growth(
     log_likelihood_G=(),
     is_tell=False,
     exchange_digest="sha256:0",
+    honest_noise_logits=0.02,
 )
 
 
