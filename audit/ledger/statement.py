@@ -21,7 +21,7 @@ JsonValue: TypeAlias = (
 JsonMembers: TypeAlias = dict[str, JsonValue]
 
 METHOD_NAME = "token-divergence"
-METHOD_VERSION = "0.1"
+METHOD_VERSION = "0.2"
 VERIFIER_ID = "inference-audit"
 
 _VERDICTS = {

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.judge.betting import MeanEvidence, log_bets, log_e_of_counts, lower_bound, upper_bound
-from audit.judge.boundaries import bernoulli_interval
 from audit.judge.combine import average_log_e, e_bh, product_log_e
 from audit.judge.intervals import lower_limit, upper_limit
 from audit.judge.substitution import (
@@ -16,6 +15,7 @@ from audit.judge.substitution import (
     share_lower_bound,
     sticky_log_e,
 )
+from tests.support.boundaries import bernoulli_interval
 
 counts = st.integers(0, 100_000)
 alphas = st.floats(1e-6, 0.5)

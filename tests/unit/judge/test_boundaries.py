@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, stats
 
 from audit.judge.betting import lower_bound, upper_bound
-from audit.judge.boundaries import (
+from tests.support.boundaries import (
     bernoulli_interval,
     best_rho,
     gamma_exponential_bound,

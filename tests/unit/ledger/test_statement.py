@@ -99,7 +99,7 @@ def test_the_predicate_shows_all_that_was_measured() -> None:
         "samplerProfile": "vllm-gumbel-v1",
     }
     assert predicate["calibration"] == {"id": "tiny-bf16-2026-01"}
-    assert predicate["method"] == {"name": "token-divergence", "version": "0.1"}
+    assert predicate["method"] == {"name": "token-divergence", "version": "0.2"}
     assert predicate["verifier"] == {"id": "inference-audit", "version": VERSION}
     assert predicate["verifiedAt"] == VERIFIED_AT
     assert (predicate["auditId"], predicate["requestId"]) == ("audit-1", "request-1")
