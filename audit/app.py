@@ -13,8 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from audit.cases import failed_case
 from audit.config import ReplaySettings, ServiceSettings
-from audit.diagnose import Diagnoser, build_diagnoser, failed_case
+from audit.diagnose import Diagnoser, build_diagnoser
 from audit.errors import AuditError, ConfigurationError, CorruptState
 from audit.examine import Examiner, Explain, Replayer
 from audit.findings import Explanation

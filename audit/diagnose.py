@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from audit.cases import Case
 from audit.findings import Disposition, Explanation
 from audit.judge.alternatives import EvidenceLaw
 from audit.judge.bins import RateBounds
@@ -32,11 +33,10 @@ from audit.judge.diagnosis import (
 )
 from audit.judge.eprocess import weigh
 from audit.judge.policy import Policy
-from audit.planning import plan_replay
-from audit.ports import Reference, ReferenceLibrary
-from audit.records import AuditRequest, Examination, Outcome, ReplayPlan
+from audit.ports import Reference
+from audit.records import AuditRequest
 from audit.rivals import Rival, heated, is_deaf, list_rivals, replay_each, reseeded, rounded, scaled
-from reference_runner.records import Evidence, ReplayBatch, ReplaySequence
+from reference_runner.records import ReplayBatch, ReplaySequence
 
 #: Bounds for a ranking need not hold for sure: looser ones stand closer to what honest engines do.
 BOUNDS_ERROR = 0.5
@@ -50,21 +50,6 @@ LOG_RATIOS = tuple(math.log(4.0) * (i / 12 - 0.5) for i in range(13))
 LOG_TEMPERATURES = tuple(math.log(0.3) + math.log(5.0) * i / 12 for i in range(13))
 
 Change = Callable[[ReplaySequence, float], ReplaySequence]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One exchange that failed, and what it was failed by."""
-
-    request: AuditRequest
-    plan: ReplayPlan
-    evidence: Evidence
-    reference: Reference
-
-    @property
-    def sequence(self) -> ReplaySequence:
-        """The plan's sequence with the one sampler profile that the verdict rests on."""
-        return replace(self.plan.sequence, profile_ids=(self.evidence.profile_id,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,26 +99,6 @@ class Diagnoser:
                 )
             )
         return trials
-
-
-def failed_case(
-    request: AuditRequest,
-    examination: Examination,
-    library: ReferenceLibrary,
-    profile: str | None,
-) -> Case | None:
-    """Return what is to be diagnosed of an examined exchange; None unless it failed.
-
-    `library` and `profile` are those that it was examined with. Raises: CannotJudge where the
-    checkpoint is gone since.
-    """
-    verdict, evidence = examination.verdict, examination.evidence
-    if verdict.outcome is not Outcome.FAIL or evidence is None:
-        return None
-    # a tolerated precision may be the one that the verdict rests on
-    reference = library.open(replace(request.claim, precision=verdict.precision))
-    plan = plan_replay(request, reference, profile)
-    return Case(request=request, plan=plan, evidence=evidence, reference=reference)
 
 
 def build_diagnoser(
@@ -324,7 +289,7 @@ class _Diagnosis:
         return Candidate(
             name="unseeded",
             statement="drawn with noise that the stated seed had no part in: the tokens agree with "
-            "it as seldom as with seeds that nobody asked for",
+            "it as seldom as with seeds that nobody asked for. By which model cannot be told",
             log_likelihood_nats=total + unseeded_log_likelihood(stated, unrelated),
         )
 

@@ -8,17 +8,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from audit.cases import Case, judged_case
 from audit.cli import options
 from audit.cli.check import examine_line
 from audit.cli.common import progress, require_files, require_profile, summary
 from audit.cli.exits import exit_code_of_outcomes
 from audit.cli.lines import print_line, stdout
-from audit.codec.traffic import read_traffic
+from audit.codec.traffic import TrafficLine, read_traffic
 from audit.config import DEFAULT_NUM_THREADS, ReplaySettings, parse_model
-from audit.diagnose import Case, Diagnoser, failed_case
+from audit.diagnose import Diagnoser
 from audit.examine import Examiner
 from audit.findings import Disposition, Explanation
-from audit.records import Outcome
+from audit.judge.policy import load_policy
+from audit.records import Examination, Outcome
+from audit.shares import SiblingShare, SiblingShares
 
 #: What a disposition means, for people.
 MEANINGS = {
@@ -73,13 +76,14 @@ def diagnose(
         num_threads=threads,
     )
     diagnoser = build_pooled_diagnoser(settings, system_prompt or ())
-    outcomes, explanations = _pooled(files, build_examiner(settings), diagnoser)
-    _report(outcomes, explanations, as_json=as_json)
+    shares = SiblingShares(diagnoser, alpha=load_policy(policy).test_rate)
+    outcomes, explanations = _pooled(files, build_examiner(settings), diagnoser, shares)
+    _report(outcomes, explanations, shares.found(), as_json=as_json)
     raise typer.Exit(exit_code_of_outcomes(outcomes))
 
 
 def _pooled(
-    files: list[Path], examiner: Examiner, diagnoser: Diagnoser
+    files: list[Path], examiner: Examiner, diagnoser: Diagnoser, shares: SiblingShares
 ) -> tuple[list[Outcome], tuple[Explanation, ...]]:
     """Audit everything, keep as many failed exchanges as are replayed, and diagnose these."""
     outcomes: list[Outcome] = []
@@ -90,10 +94,11 @@ def _pooled(
         for line in read_traffic(files):
             examination = examine_line(line, examiner)
             outcomes.append(examination.verdict.outcome)
-            if line.request is not None and num_tokens < diagnoser.max_tokens:
-                replay = examiner.replay
-                case = failed_case(line.request, examination, replay.library, replay.profile)
-                if case is not None:
+            case = _case(line, examination, examiner)
+            if case is not None:
+                shares.add(case)
+                is_failed = examination.verdict.outcome is Outcome.FAIL
+                if is_failed and num_tokens < diagnoser.max_tokens:
                     cases.append(case)
                     num_tokens += case.evidence.num_tokens
             bar.update(task, advance=1, description=f"auditing: {len(outcomes)} exchanges")
@@ -101,17 +106,31 @@ def _pooled(
         return outcomes, diagnoser(cases)
 
 
+def _case(line: TrafficLine, examination: Examination, examiner: Examiner) -> Case | None:
+    if line.request is None:
+        return None
+    replay = examiner.replay
+    return judged_case(line.request, examination, replay.library, replay.profile)
+
+
 def _report(
-    outcomes: list[Outcome], explanations: tuple[Explanation, ...], *, as_json: bool
+    outcomes: list[Outcome],
+    explanations: tuple[Explanation, ...],
+    shares: tuple[SiblingShare, ...],
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         counts = {outcome.value: outcomes.count(outcome) for outcome in Outcome}
-        print_line({"outcomes": counts, "diagnosis": [asdict(e) for e in explanations]})
+        diagnosis, siblings = ([asdict(item) for item in found] for found in (explanations, shares))
+        print_line({"outcomes": counts, "diagnosis": diagnosis, "siblings": siblings})
         return
     if explanations:
         stdout().print(_table(explanations))
     else:
         stdout().print("no exchange failed, so there is nothing to explain")
+    for share in shares:
+        stdout().print(share.statement, markup=False, highlight=False)
     stdout().print(summary(outcomes))
 
 

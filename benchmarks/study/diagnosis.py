@@ -20,8 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from audit.cases import Case
 from audit.codec.traffic import read_traffic
-from audit.diagnose import Case, Diagnoser, build_diagnoser
+from audit.diagnose import Diagnoser, build_diagnoser
 from audit.findings import Explanation
 from audit.judge.calibration_file import load_calibration
 from audit.judge.policy import ROUNDED_COPIES, load_policy

@@ -124,7 +124,9 @@ def _fp32_calibration(concurrency: int, bucket: int) -> Plan:
     """Return a plan of one honest float32 variant to calibrate on."""
     name = f"honest-vllm-fp32-calibration-batch-{concurrency}"
     plan = _honest(name, bucket, 120, "float32", EVERY_SHAPE)
-    return replace(plan, label=f"honest, float32, batch {concurrency}", concurrencies=(concurrency,))
+    return replace(
+        plan, label=f"honest, float32, batch {concurrency}", concurrencies=(concurrency,)
+    )
 
 
 def _in_process(name: str, bucket: int, num_exchanges: int) -> Plan:

@@ -2,8 +2,8 @@
 
 The calibration is code at temperature 0.7 alone, in two honest variants; the honest tests are other
 text at other temperatures. Attacks and the honest arm that they are held against share prompts'
-kind, temperatures and filters. The tests and attacks were recorded after the judge was fixed; it was
-developed on others like them, with other prompts and seeds, which are not kept. A plan is data
+kind, temperatures and filters. The tests and attacks were recorded after the judge was fixed; it
+was developed on others like them, with other prompts and seeds, which are not kept. A plan is data
 only; `record.py --study` records them.
 """
 
@@ -32,9 +32,7 @@ _HONEST = Plan(
 )
 
 
-def _calibration(
-    concurrency: int, part: str, bucket: int, num_prompts_skipped: int = 0
-) -> Plan:
+def _calibration(concurrency: int, part: str, bucket: int, num_prompts_skipped: int = 0) -> Plan:
     """Return a plan of an honest server; prompts are Python source at temperature 0.7."""
     return replace(
         _HONEST,
@@ -136,6 +134,8 @@ _PLANS: tuple[Plan, ...] = (
 
 # other seeds than those that the judge was developed on
 STUDY_PLANS: tuple[Plan, ...] = tuple(
-    plan if plan.name.startswith("calibration") else replace(plan, drawn_as=f"{plan.name} once more")
+    plan
+    if plan.name.startswith("calibration")
+    else replace(plan, drawn_as=f"{plan.name} once more")
     for plan in _PLANS
 )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from audit.diagnose import Case, Diagnoser, build_diagnoser, failed_case
+from audit.cases import Case, failed_case
+from audit.diagnose import Diagnoser, build_diagnoser
 from audit.errors import CannotJudge
 from audit.findings import Disposition, Explanation
 from audit.judge.alternatives import EvidenceLaw

@@ -12,10 +12,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from audit.cases import Case
 from audit.cli import diagnose, profiles
 from audit.cli.diagnose import MEANINGS
 from audit.config import ReplaySettings
-from audit.diagnose import Case
 from audit.errors import CalibrationError, ConfigurationError
 from audit.examine import Examiner, Replayer
 from audit.findings import Disposition, Explanation
