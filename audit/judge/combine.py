@@ -1,6 +1,7 @@
 """Evidence put together: e-values of one claim, or of many claims at once.
 
-All e-values come and go as natural logarithms; minus infinity stands for an e-value of zero.
+All e-values come and go as natural logarithms; minus infinity stands for an e-value of zero. Those
+of disjoint exchanges multiply, which is adding their logarithms (`audit.judge.stream`).
 
 Legend: K e-values.
 """
@@ -29,19 +30,6 @@ def average_log_e(log_e_K: Sequence[float], weights_K: Sequence[float] | None = 
     used = weights > 0
     log_weights = np.log(weights[used] / weights.sum())
     return float(np.logaddexp.reduce(values_K[used] + log_weights))
-
-
-def product_log_e(log_e_K: Sequence[float]) -> float:
-    """Return the log of the product of e-values of disjoint data.
-
-    Valid only if each is an e-value given all data before it, with bets chosen from that past. A
-    zero wins over an infinity; no e-values give 0. Raises ValueError for NaN. Source: Vovk and
-    Wang (2021), section 4.
-    """
-    values_K = _checked(log_e_K)
-    if np.isneginf(values_K).any():
-        return float("-inf")
-    return float(values_K.sum())
 
 
 def e_bh(log_e: Mapping[str, float], fdr: float) -> frozenset[str]:

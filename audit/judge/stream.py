@@ -8,15 +8,14 @@ since the honest ones in between then cost little. A question asked twice adds n
 Legend: K alternatives, G noise levels, S stakes.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from audit.findings import Growth, NoiseEstimate
 from audit.judge.alternatives import NUM_ALTERNATIVES, mix
+from audit.judge.combine import average_log_e
 from audit.judge.noise import LEVELS_LOGITS_G, estimate_noise
 from audit.judge.substitution import Transitions
 
@@ -53,8 +52,8 @@ class StreamState:
     def log_e_nats(self) -> float:
         """The evidence so far, both bets together."""
         carried = float(mix(self.log_e_nats_K[:, None])[0])
-        staked = float(special.logsumexp(self.log_stakes_nats_S) - math.log(len(STAKES_S)))
-        return float(np.logaddexp(carried, staked) - math.log(2.0))
+        staked = average_log_e(self.log_stakes_nats_S.tolist())
+        return average_log_e([carried, staked])
 
     @property
     def noise(self) -> NoiseEstimate:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audit.judge.combine import average_log_e, e_bh, product_log_e
+from audit.judge.combine import average_log_e, e_bh
 
 INF = float("inf")
 
@@ -19,12 +19,6 @@ def test_huge_and_empty_e_values_keep_their_size() -> None:
     assert average_log_e([-INF, -INF]) == -INF
     assert average_log_e([INF, 0.0], [0.0, 1.0]) == 0.0
     assert average_log_e([INF, 0.0]) == INF
-
-
-def test_a_product_is_the_sum_of_logs_and_zero_wins() -> None:
-    assert product_log_e([1.0, 2.5, -0.5]) == 3.0
-    assert product_log_e([]) == 0.0
-    assert product_log_e([INF, -INF, 1.0]) == -INF
 
 
 def test_e_bh_rejects_by_the_step_up_rule() -> None:
@@ -67,9 +61,8 @@ def test_bad_weights_are_refused(weights: list[float]) -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    for call in (average_log_e, product_log_e):
-        with pytest.raises(ValueError, match="not a number"):
-            call([float("nan")])
+    with pytest.raises(ValueError, match="not a number"):
+        average_log_e([float("nan")])
     with pytest.raises(ValueError, match="weight"):
         average_log_e([])
     for fdr in (0.0, 1.0, float("nan")):
