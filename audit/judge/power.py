@@ -8,7 +8,7 @@ import bisect
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,18 @@ class PowerTable:
 
     power_id: str
     calibration_id: str
+    stratum: str
+    """The kind of exchange that was studied, in the calibration's words."""
+    log10_threshold: float
+    """The e-value that a FAIL took in the study."""
     created_at: str
     num_tokens: tuple[int, ...]
     """Where power was measured, ascending."""
     attacks: tuple[PowerCurve, ...]
+
+    def applies_to(self, stratum: str, log10_threshold: float) -> bool:
+        """Return whether exchanges of this kind, failed at this e-value, are no harder to fail."""
+        return stratum == self.stratum and log10_threshold <= self.log10_threshold + 1e-9
 
     def at(self, num_tokens: int, target: float) -> tuple[AttackPower, ...]:
         """Return each attack's power at this number of tokens, and the tokens that `target` takes.
@@ -73,6 +81,8 @@ class PowerTable:
 def seal_power(
     *,
     calibration_id: str,
+    stratum: str,
+    log10_threshold: float,
     created_at: str,
     num_tokens: Sequence[int],
     attacks: Sequence[PowerCurve],
@@ -82,14 +92,16 @@ def seal_power(
     Raises: ValueError where they are no power table, as where a probability exceeds 1.
     """
     _check(num_tokens, attacks)
-    body = _body(calibration_id, created_at, num_tokens, attacks)
-    return PowerTable(
-        power_id=_digest(body),
+    table = PowerTable(
+        power_id="",
         calibration_id=calibration_id,
+        stratum=stratum,
+        log10_threshold=log10_threshold,
         created_at=created_at,
         num_tokens=tuple(num_tokens),
         attacks=tuple(attacks),
     )
+    return replace(table, power_id=_digest(_body(table)))
 
 
 def power_path(calibration_path: Path) -> Path:
@@ -99,8 +111,7 @@ def power_path(calibration_path: Path) -> Path:
 
 def save_power(table: PowerTable, path: Path) -> None:
     """Write a power table as JSON. Raises: CalibrationError where the file cannot be written."""
-    body = _body(table.calibration_id, table.created_at, table.num_tokens, table.attacks)
-    document = {"power_id": table.power_id, **body}
+    document = {"power_id": table.power_id, **_body(table)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
@@ -164,14 +175,14 @@ def _digest(body: Mapping[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(rfc8785.dumps(dict(body))).hexdigest()}"
 
 
-def _body(
-    calibration_id: str, created_at: str, num_tokens: Sequence[int], attacks: Sequence[PowerCurve]
-) -> dict[str, Any]:
+def _body(table: PowerTable) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "calibration_id": calibration_id,
-        "created_at": created_at,
-        "num_tokens": list(num_tokens),
+        "calibration_id": table.calibration_id,
+        "stratum": table.stratum,
+        "log10_threshold": table.log10_threshold,
+        "created_at": table.created_at,
+        "num_tokens": list(table.num_tokens),
         "attacks": [
             {
                 "attack": curve.attack,
@@ -179,7 +190,7 @@ def _body(
                 "power": list(curve.power),
                 "num_streams": curve.num_streams,
             }
-            for curve in attacks
+            for curve in table.attacks
         ],
     }
 
@@ -187,6 +198,8 @@ def _body(
 def _table(body: Mapping[str, Any]) -> PowerTable:
     return seal_power(
         calibration_id=_text(body["calibration_id"]),
+        stratum=_text(body["stratum"]),
+        log10_threshold=float(body["log10_threshold"]),
         created_at=_text(body["created_at"]),
         num_tokens=tuple(_count(value) for value in _list(body["num_tokens"])),
         attacks=tuple(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from audit.errors import CannotJudge
-from audit.findings import Growth
+from audit.findings import AttackPower, Growth
 from audit.judge.alternatives import EvidenceLaw
 from audit.judge.calibration import Calibration, Stratum, StratumKey
 from audit.judge.calls import Calls, read_calls
@@ -162,11 +162,10 @@ class ConditionalJudge:
 
     def _described(self, measured: Measurement, weighed: _Weighed) -> Verdict:
         policy = self._policy
-        attacks = (
-            ()
-            if self._power is None
-            else self._power.at(weighed.calls.num_tokens, policy.power_target)
-        )
+        attacks: tuple[AttackPower, ...] = ()
+        kind, threshold = str(weighed.stratum.key), policy.log_threshold_nats / math.log(10)
+        if self._power is not None and self._power.applies_to(kind, threshold):
+            attacks = self._power.at(weighed.calls.num_tokens, policy.power_target)
         return replace(
             _undecided(measured, weighed.evidence, self._version),
             calibration_id=None if self._calibration is None else self._calibration.calibration_id,

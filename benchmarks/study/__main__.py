@@ -7,6 +7,7 @@ Method: the docstrings of this package's modules, each one part of the study.
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -22,7 +23,7 @@ from audit.errors import AuditError
 from audit.judge.calibration_file import load_calibration
 from audit.judge.policy import load_policy
 from audit.judge.power import power_path, save_power, seal_power
-from benchmarks.study.arms import RECORDINGS, ROOT
+from benchmarks.study.arms import RECORDINGS, ROOT, STUDIED
 from benchmarks.study.report import rounded, write_report
 from benchmarks.study.runs import Study
 from benchmarks.study.sizes import FULL, QUICK, Size
@@ -76,6 +77,8 @@ def run(size: Size, calibration_path: Path, recordings: Path, out: Path) -> dict
     step("figures", lambda: study.draw(results, out))
     power = seal_power(
         calibration_id=calibration.calibration_id,
+        stratum=str(STUDIED),
+        log10_threshold=policy.log_threshold_nats / math.log(10),
         created_at=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         num_tokens=num_tokens,
         attacks=curves,

@@ -56,6 +56,10 @@ STATISTICS_X = ("published", "clipped", "mismatch", "surprisal")
 _ARRAYS = tuple(name for name in Evidence.__dataclass_fields__ if name.endswith("_R"))
 
 
+#: The kind of exchange that all recordings of the study are.
+STUDIED = StratumKey(profile_id="vllm-cpu-splitmix64", precision="bfloat16", ids_inferred=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
     """One exchange and what its replay measured."""
@@ -172,7 +176,7 @@ class Weigher:
         self._limit = limit
         self._recordings = recordings
         self._labels = labels(recordings)
-        key = StratumKey(profile_id="vllm-cpu-splitmix64", precision="bfloat16", ids_inferred=False)
+        key = STUDIED
         self.law: EvidenceLaw = evidence_laws(calibration, policy)[key]
         stratum = next(s for s in calibration.strata if s.key == key)
         # the same split of the error as in `evidence_laws`

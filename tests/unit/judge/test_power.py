@@ -33,6 +33,8 @@ def curve(attack: str, *power: float) -> PowerCurve:
 
 TABLE = seal_power(
     calibration_id=CALIBRATION,
+    stratum="greedy, bfloat16",
+    log10_threshold=2.125,
     created_at=WHEN,
     num_tokens=(100, 400, 1600),
     attacks=(curve("int4", 0.2, 0.9, 1.0), curve("burst", 0.0, 0.1, 0.5)),
@@ -83,6 +85,8 @@ def tables(draw: st.DrawFn) -> PowerTable:
     share = st.floats(0.0, 1.0)
     return seal_power(
         calibration_id=CALIBRATION,
+        stratum="greedy, bfloat16",
+        log10_threshold=2.125,
         created_at=WHEN,
         num_tokens=grid,
         attacks=[
@@ -226,7 +230,16 @@ def test_figures_that_are_no_table_are_not_sealed() -> None:
     with pytest.raises(ValueError, match="out of range"):
         seal_power(
             calibration_id=CALIBRATION,
+            stratum="greedy, bfloat16",
+            log10_threshold=2.125,
             created_at=WHEN,
             num_tokens=[10],
             attacks=[curve("int4", 1.5)],
         )
+
+
+def test_power_is_quoted_for_the_kind_that_was_studied_and_no_stricter_rule() -> None:
+    assert TABLE.applies_to("greedy, bfloat16", 2.125)
+    assert TABLE.applies_to("greedy, bfloat16", 2.0)
+    assert not TABLE.applies_to("greedy, bfloat16", 3.0)
+    assert not TABLE.applies_to("greedy, float32", 2.125)

@@ -318,6 +318,8 @@ def test_a_tell_takes_less_evidence_than_a_fail(calibration: Calibration) -> Non
 def test_a_power_table_is_read_at_the_length_of_the_answer(calibration: Calibration) -> None:
     table = seal_power(
         calibration_id=calibration.calibration_id,
+        stratum=str(calibration.strata[0].key),
+        log10_threshold=default_policy().log_threshold_nats / math.log(10),
         created_at=CREATED_AT,
         num_tokens=(100, 1000),
         attacks=[PowerCurve(attack="int4", label="4 bits", power=(0.3, 0.95), num_streams=9)],
@@ -329,6 +331,10 @@ def test_a_power_table_is_read_at_the_length_of_the_answer(calibration: Calibrat
     assert (attack.attack, attack.power, attack.num_tokens_needed) == ("int4", 0.3, 1000)
     without = judged(calibration, measurement_of(HONEST)).sensitivity
     assert without is not None and without.attacks == ()
+    for other in (replace(table, stratum="another kind"), replace(table, log10_threshold=1.0)):
+        judge = ConditionalJudge(calibration, default_policy(), version="1", power=other)
+        sensitivity = judge(measurement_of(HONEST)).verdict.sensitivity
+        assert sensitivity is not None and sensitivity.attacks == ()
 
 
 def test_more_kinds_in_a_calibration_share_the_error(calibration: Calibration) -> None:
