@@ -15,7 +15,6 @@ ENGINE_PYTHON = "INFERENCE_AUDIT_ENGINE_PYTHON"
 NUM_EXCHANGES = 48
 NAMES = (
     "honest-vllm-bf16-2",
-    "honest-vllm-bf16-2",
     "honest-vllm-fp32",
     "honest-transformers-bf16",
     "cheat-wrong-seed-t0.7",
