@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from audit.codec.digest import stream_id
 from audit.findings import Growth, ProviderFinding, StreamKey
+from audit.judge.betting import upper_bound
 from audit.judge.policy import Policy
 from audit.judge.stream import StreamState, add_exchange, empty_state
 from audit.judge.stream_file import state_from_json, state_to_json
@@ -103,6 +104,9 @@ class StreamAccumulator:
                 f"{state.substituted_share_low:.1%} of the exchanges were substituted."
             )
         limit = f"{self._policy.max_noise_ratio:g} times the noise of honest traffic"
+        # noise averages over exchanges; a few substituted ones would show as tells instead
+        rarer = float(upper_bound(state.num_tells, state.num_exchanges, self._policy.test_rate))
+        tells = f"Suspicious exchanges are rarer than {rarer:.1%}."
         if outcome is Outcome.PASS:
-            return f"{so_far}: the provider strays no further than {limit}."
-        return f"{so_far}: neither enough to fail the provider, nor to rule out {limit}."
+            return f"{so_far}: the provider strays no further than {limit}. {tells}"
+        return f"{so_far}: neither enough to fail the provider, nor to rule out {limit}. {tells}"

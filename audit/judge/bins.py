@@ -45,8 +45,8 @@ ERROR_SHARES = ((1.0, 0.1), (8.0, 0.65), (np.inf, 0.2))
 #: The rest is for far mismatches of near calls, all gaps together.
 FAR_ERROR_SHARE = 0.05
 
-#: Whatever was counted, no more is claimed about a bin than this rate.
-MAX_RATE = 1.0
+#: What a bin is bounded by where nothing was counted.
+UNBOUNDED_RATE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def _bound(variant: BinCounts, error_B: Float64Array) -> Float64Array:
     """Return the smallest upper limit over the ranges to the left of each bin, never rising."""
     events, calls = _running(variant.num_mismatches_B), _running(variant.num_calls_B)
     ends_B = np.arange(NUM_BINS)
-    best_B = np.full(NUM_BINS, MAX_RATE)
+    best_B = np.full(NUM_BINS, UNBOUNDED_RATE)
     for width in WINDOWS:
         starts_B = np.maximum(ends_B - width, 0)
         limit_B = upper_limit(

@@ -10,8 +10,8 @@ from audit.judge.bins import (
     EDGES_B,
     ERROR_SHARES,
     FAR_ERROR_SHARE,
-    MAX_RATE,
     NUM_BINS,
+    UNBOUNDED_RATE,
     WINDOWS,
     BinCounts,
     RateBounds,
@@ -59,7 +59,7 @@ def share_of(where: int) -> float:
 def slow_mismatch_bounds(counts: BinCounts, error: float) -> list[float]:
     """Return each bin's bound, window by window, with scipy's own quantiles."""
     calls, events = counts.num_calls_B.tolist(), counts.num_mismatches_B.tolist()
-    bounds = [MAX_RATE]
+    bounds = [UNBOUNDED_RATE]
     for b in range(1, NUM_BINS):
         limits = [
             slow_limit(
