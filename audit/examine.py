@@ -59,9 +59,11 @@ class Examiner:
             return examination
         try:
             diagnosis = self.explain(request, examination)
-        except (CannotJudge, RunnerError):
-            # the verdict stands without its cause
-            return examination
+        except (CannotJudge, RunnerError) as error:
+            # the verdict stands without its cause, and says so
+            note = f"what lies behind the FAIL could not be looked for: {error}"
+            notes = (*examination.verdict.notes, note)
+            return replace(examination, verdict=replace(examination.verdict, notes=notes))
         return replace(examination, verdict=replace(examination.verdict, diagnosis=diagnosis))
 
     def _least(self, request: AuditRequest) -> Examination:

@@ -17,8 +17,9 @@ from audit.cli.lines import (
 )
 from audit.codec.traffic import TrafficLine, read_traffic
 from audit.config import DEFAULT_NUM_THREADS, ReplaySettings, parse_model
+from audit.errors import ConfigurationError
 from audit.examine import Examiner, inconclusive
-from audit.records import Examination, Outcome, Reason
+from audit.records import Examination, Outcome, Reason, Verdict
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +47,8 @@ def check(
     from audit.app import build_examiner
 
     require_profile(profile)
+    if siblings and not diagnose:
+        raise ConfigurationError("--sibling is tried by a diagnosis; add --diagnose")
     files = [*traffic, *(more_traffic or ())]
     require_files(files)
     settings = ReplaySettings(
@@ -60,6 +63,7 @@ def check(
     )
     examiner = build_examiner(settings)
     outcomes: list[Outcome] = []
+    causes: list[str] = []
     table = verdict_table("claimed model")
     with progress() as bar:
         task = bar.add_task("auditing", total=None)
@@ -77,11 +81,19 @@ def check(
             elif len(outcomes) <= MAX_TABLE_ROWS:
                 claimed = line.request.claim.model if line.request is not None else None
                 add_verdict_row(table, line.source, verdict, claimed or "-")
+                causes += [f"{line.source}: {text}" for text in cause_of(verdict)]
             bar.update(task, advance=1, description=f"auditing: {len(outcomes)} exchanges")
     if not as_json:
         stdout().print(table)
+        for text in causes:
+            stdout().print(text, markup=False, highlight=False)
         stdout().print(summary(outcomes))
     raise typer.Exit(exit_code_of_outcomes(outcomes))
+
+
+def cause_of(verdict: Verdict) -> list[str]:
+    """Return the likeliest explanation of a FAIL in words; nothing where none was looked for."""
+    return [f"{e.statement} ({e.probability:.0%} likely)" for e in verdict.diagnosis[:1]]
 
 
 def examine_line(line: TrafficLine, examiner: Examiner) -> Examination:

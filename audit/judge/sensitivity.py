@@ -91,8 +91,8 @@ def _statement(num_tokens: int, share: float | None, noise: float | None, power:
         parts.append(f"fewer than {share:.2g} of tokens replaced by unrelated ones")
     if noise is not None:
         parts.append(
-            f"changes of the model that move logit differences by less than about {noise:.2g} "
-            "logits"
+            "changes of the model that act like Gaussian noise of less than about "
+            f"{noise:.2g} logits on logit differences"
         )
     if not parts:
         return f"At {num_tokens} tokens this audit could have seen nothing; send longer answers."

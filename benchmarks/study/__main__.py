@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from audit.errors import AuditError
 from audit.judge.calibration_file import load_calibration
 from audit.judge.policy import load_policy
 from audit.judge.power import power_path, save_power, seal_power
+from benchmarks.study import diagnosis
 from benchmarks.study.arms import RECORDINGS, ROOT, STUDIED
 from benchmarks.study.report import rounded, write_report
 from benchmarks.study.runs import Study
@@ -87,19 +87,10 @@ def run(size: Size, calibration_path: Path, recordings: Path, out: Path) -> dict
     save_power(power, beside if size is FULL else out / beside.name)
     results["power_table"] = {"power_id": power.power_id}
     results["targets"] = check_targets(results)
-    results["diagnosis"] = step("diagnosis", lambda: diagnosis(size, calibration_path))
+    results["diagnosis"] = step(
+        "diagnosis", lambda: diagnosis.run(size.num_diagnosis_repeats, calibration_path)
+    )
     return results
-
-
-def diagnosis(size: Size, calibration_path: Path) -> dict[str, Any] | None:
-    """Return what the study of diagnoses finds; None where it cannot be made here."""
-    try:
-        from benchmarks.study import diagnosis as study
-
-        return study.run(size.num_diagnosis_repeats, calibration_path)
-    except (ImportError, AuditError) as error:
-        print(f"no diagnosis: {error}", file=sys.stderr, flush=True)
-        return None
 
 
 def main() -> None:

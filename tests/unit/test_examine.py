@@ -155,6 +155,14 @@ def test_a_tolerated_precision_that_cannot_be_judged_leaves_a_pass_alone() -> No
     assert (verdict.precision, verdict.outcome) == ("bfloat16", Outcome.PASS)
 
 
+def test_a_tolerated_precision_that_cannot_be_judged_prevents_a_fail() -> None:
+    examiner, _ = tolerant({"bfloat16": 5.0, "float16": None}, "float16")
+    examination = examiner(REQUEST)
+    assert examination.verdict.outcome is Outcome.INCONCLUSIVE
+    assert examination.verdict.reasons == (Reason.UNCALIBRATED,)
+    assert examination.growth is None
+
+
 CAUSE = Explanation(
     name="int4",
     statement="4-bit weights",
@@ -183,9 +191,12 @@ def test_a_fail_is_explained_and_nothing_else_is() -> None:
 @pytest.mark.parametrize(
     "error", [CannotJudge(Reason.MODEL_UNAVAILABLE, "gone"), CheckpointError("broken")]
 )
-def test_a_fail_stands_without_its_cause(error: Exception) -> None:
+def test_a_fail_stands_without_its_cause_and_says_so(error: Exception) -> None:
     def explain(request: AuditRequest, examination: Examination) -> tuple[Explanation, ...]:
         raise error
 
     examiner, _ = tolerant({"bfloat16": 5.0})
-    assert replace(examiner, explain=explain)(REQUEST) == examiner(REQUEST)
+    verdict = replace(examiner, explain=explain)(REQUEST).verdict
+    assert verdict == replace(examiner(REQUEST).verdict, notes=verdict.notes)
+    (note,) = verdict.notes
+    assert "could not be looked for" in note and str(error) in note

@@ -9,8 +9,8 @@ import pytest
 
 from tests.integration.bad_traffic import HONEST_FILE
 from tests.integration.processes import COMMAND, environment
-from tests.integration.traffic import CHEAT
-from tests.support.example_model import MODEL
+from tests.integration.traffic import CHEAT, write_lines
+from tests.support.example_model import MODEL, TRAFFIC
 from tests.unit.cli.command import JUDGED, run
 
 #: Promised to scripts for good.
@@ -133,3 +133,30 @@ def test_a_closed_stdout_ends_it_without_a_traceback_or_a_verdict_code() -> None
         code = process.wait(timeout=60)
     assert stderr == ""
     assert code == 141
+
+
+@pytest.fixture(scope="module")
+def hotter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = TRAFFIC / "cheat-temperature-1.1.jsonl"
+    return write_lines(tmp_path_factory.mktemp("hotter") / "hotter.jsonl", (source, 1))
+
+
+def test_a_fail_is_explained_on_request(hotter: Path) -> None:
+    (line,) = run("check", "--json", *JUDGED, "--traffic", hotter, "--diagnose").lines
+    first = line["diagnosis"][0]
+    assert line["verdict"] == "FAIL" and first["name"] == "temperature"
+    assert first["disposition"] == "misconfigured"
+    assert first["estimate"] == pytest.approx(1.1, abs=0.03)
+    assert "unknown" in {explanation["name"] for explanation in line["diagnosis"]}
+    told = run("check", *JUDGED, "--traffic", hotter, "--diagnose").stdout
+    assert "instead of 1 (100% likely)" in " ".join(told.split())
+
+
+def test_an_honest_answer_is_never_explained() -> None:
+    done = run("check", "--json", *JUDGED, *HONEST_TRAFFIC, "--diagnose")
+    assert done.lines and all(line["diagnosis"] == [] for line in done.lines)
+
+
+def test_a_sibling_needs_a_diagnosis(hotter: Path) -> None:
+    done = run("check", *JUDGED, "--traffic", hotter, "--sibling", f"same={MODEL}")
+    assert done.code == 64 and "add --diagnose" in done.stderr

@@ -342,3 +342,22 @@ def test_kinds_are_told_in_words() -> None:
 
 def replace_plan(measured: Any) -> Any:
     return replace(measured, plan=replace(measured.plan, ids_inferred=True))
+
+
+def test_what_is_stated_twice_is_refused(calibration: Calibration, tmp_path: Path) -> None:
+    (stratum,) = calibration.strata
+    one = stratum.variants[0]
+    twice = (
+        [stratum, stratum],
+        [replace(stratum, variants=(one, one))],
+    )
+    for number, strata in enumerate(twice):
+        path = tmp_path / f"{number}.json"
+        sealed = seal_calibration(
+            created_at=calibration.created_at,
+            model_digest=calibration.model_digest,
+            strata=strata,
+        )
+        save_calibration(sealed, path)
+        with pytest.raises(CalibrationError, match="twice"):
+            load_calibration(path)
