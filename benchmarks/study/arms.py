@@ -11,6 +11,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +104,8 @@ def labels(folder: Path) -> dict[str, str]:
 def replayed(path: Path, model_digest: str, limit: int | None) -> list[Replayed]:
     """Return the first exchanges of a recording, replayed or taken from the cache."""
     name = path.name.removesuffix(".jsonl.gz")
-    key = hashlib.sha256(path.read_bytes() + model_digest.encode()).hexdigest()[:24]
+    measured_by = f"{model_digest} {_code_digest()}".encode()
+    key = hashlib.sha256(path.read_bytes() + measured_by).hexdigest()[:24]
     full, part = CACHE / f"{name}-{key}.npz", CACHE / f"{name}-{key}-{limit}.npz"
     for cached in (full, part):
         if cached.exists():
@@ -110,6 +113,18 @@ def replayed(path: Path, model_digest: str, limit: int | None) -> list[Replayed]
     found = _replay(path, limit)
     _save(found, full if limit is None else part)
     return found
+
+
+@cache
+def _code_digest() -> str:
+    """Return a digest of all that decides a replay: other code or libraries, other evidence."""
+    folders = (ROOT / "reference_runner", ROOT / "audit" / "codec")
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    files.append(ROOT / "audit" / "planning.py")
+    digest = hashlib.sha256("".join(map(version, ("torch", "transformers", "numpy"))).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _replay(path: Path, limit: int | None) -> list[Replayed]:
