@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from audit.cli import options
 from audit.cli.common import MAX_TABLE_ROWS, progress, require_files, require_profile, summary
@@ -84,11 +85,15 @@ def check(
                 causes += [f"{line.source}: {text}" for text in cause_of(verdict)]
             bar.update(task, advance=1, description=f"auditing: {len(outcomes)} exchanges")
     if not as_json:
-        stdout().print(table)
-        for text in causes:
-            stdout().print(text, markup=False, highlight=False)
-        stdout().print(summary(outcomes))
+        _show(table, causes, outcomes)
     raise typer.Exit(exit_code_of_outcomes(outcomes))
+
+
+def _show(table: Table, causes: list[str], outcomes: list[Outcome]) -> None:
+    stdout().print(table)
+    for text in causes:
+        stdout().print(text, markup=False, highlight=False)
+    stdout().print(summary(outcomes))
 
 
 def cause_of(verdict: Verdict) -> list[str]:
