@@ -6,7 +6,7 @@ BUF := $(VENV)/buf/node_modules/.bin/buf
 BUF_VERSION := 1.75.0
 ENGINE_VENV ?= $(VENV)-engine
 
-.PHONY: setup demo test check fmt proto proto-lint golden calibration bench study engines record clean
+.PHONY: setup demo test outside check fmt proto proto-lint golden calibration bench study engines record clean
 
 setup: $(VENV)/.installed
 
@@ -20,8 +20,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/inference-audit demo
 
-test: setup
+test: setup outside
 	$(BIN)/python -m pytest $(T)
+
+# the npm verifier of the tests in tests/outside; a machine without npm says so and goes on
+outside: setup
+	@if command -v npm >/dev/null; then \
+		test -d $(VENV)/outside/node_modules || { mkdir -p $(VENV)/outside && \
+		cp tests/outside/package.json tests/outside/package-lock.json $(VENV)/outside/ && \
+		npm ci --silent --no-audit --no-fund --prefix $(VENV)/outside >/dev/null; }; \
+	else echo "outside verifier: skipped, no npm on this machine"; fi
 
 check: setup proto-lint
 	$(BIN)/ruff check .

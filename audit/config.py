@@ -6,7 +6,7 @@ The only module that names environment variables. Times, ids and keys are decide
 down.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit.errors import ConfigurationError
@@ -15,6 +15,7 @@ ENV_PREFIX = "INFERENCE_AUDIT_"
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_DATABASE = "sqlite:///var/inference-audit.db"
 DEFAULT_KEY_PATH = Path("var/verdict-key.pem")
+DEFAULT_ORIGIN = "verdicts.inference-audit.example"
 
 #: Two threads on two virtual cores are often slower than one (they may land on the same core), and
 #: more threads change the order of sums, hence the last bits of evidence.
@@ -51,6 +52,33 @@ class ReplaySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Which verdict log is kept, and who vouches for it besides us."""
+
+    origin: str = DEFAULT_ORIGIN
+    """The log's name, a bare host name; a new log needs a new one."""
+    key_path: Path | None = None
+    """The log's own key; None takes `log-key.pem` beside the verdict key."""
+    anchor_path: Path | None = None
+    """Holds the newest checkpoint outside the database; None: `log-anchor` beside the verdict key."""
+    is_post_quantum: bool = False
+    """Whether checkpoints carry an ML-DSA-44 line too."""
+    tenant: str = "default"
+    signer: str | None = None
+    """URI of a verdict key that is not in a file; needs `signer_public_key`."""
+    signer_public_key: Path | None = None
+    witness_policy: Path | None = None
+    """C2SP tlog-policy file: the witnesses asked, and how many must answer."""
+    timestamp_authority: str | None = None
+    """URL of an RFC 3161 authority."""
+    timestamp_chain: Path | None = None
+    """PEM certificates of that authority, its root last."""
+    publish_interval_s: float = 10.0
+    """How often witnesses are asked about a tree that has grown."""
+    timestamp_interval_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """How the service listens, stores and signs."""
 
@@ -58,6 +86,17 @@ class ServiceSettings:
     allow_insecure: bool = False
     database: str = DEFAULT_DATABASE
     key_path: Path = DEFAULT_KEY_PATH
+    log: LogSettings = field(default_factory=LogSettings)
+
+    @property
+    def log_key_path(self) -> Path:
+        """The file of the log's key."""
+        return self.log.key_path or self.key_path.with_name("log-key.pem")
+
+    @property
+    def anchor_path(self) -> Path:
+        """The file of the anchor."""
+        return self.log.anchor_path or self.key_path.with_name("log-anchor")
 
 
 def parse_model(text: str) -> ModelSource:

@@ -8,8 +8,12 @@ AuditError
 ├── CalibrationError     a calibration file is missing, malformed or too small
 ├── VerificationError    a signed verdict does not verify
 ├── ConfigurationError   the command line, settings or environment are wrong
+├── EntryNotFound        nothing of that kind in the log          gRPC NOT_FOUND
+├── LogForked            database, anchor or witness contradict each other: the log must not go on
 └── StorageError         the database refused                    gRPC UNAVAILABLE
     ├── StreamMoved      another worker was faster: read, fold and store again
+    ├── LogMoved         another sequencer was faster: read the head and build the batch again
+    ├── JobEndRefused    one job of a batch cannot end; the others can
     └── CorruptState     a provider's evidence is unreadable     gRPC DATA_LOSS
 
 "The exchange is bad", "I could not check" and "I crashed" are three different things here, in gRPC
@@ -82,6 +86,27 @@ class ConfigurationError(AuditError):
 
 class StorageError(AuditError):
     """The database could not be used."""
+
+
+class EntryNotFound(AuditError):
+    """The log has no such entry, tile or checkpoint."""
+
+
+class LogForked(AuditError):
+    """What the log promised and what the database holds contradict each other."""
+
+
+class LogMoved(StorageError):
+    """Entries were appended meanwhile; nothing was stored."""
+
+
+class JobEndRefused(StorageError):
+    """One job of a batch cannot end, because of `cause`; nothing of the batch was stored."""
+
+    def __init__(self, audit_id: str, cause: "AuditError") -> None:
+        self.audit_id = audit_id
+        self.cause = cause
+        super().__init__(f"audit {audit_id} cannot end: {cause}")
 
 
 class StreamMoved(StorageError):

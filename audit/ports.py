@@ -3,9 +3,22 @@
 `audit.app` alone picks the implementations.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from audit.findings import Growth, StreamKey
+from audit.log_records import (
+    Artifact,
+    EntryKind,
+    Erasure,
+    LogBatch,
+    LogEntry,
+    LogSnapshot,
+    Receipt,
+    StoredCheckpoint,
+    StoredTimestamp,
+    TreeHead,
+)
 from audit.records import (
     AuditFilter,
     AuditPage,
@@ -15,10 +28,8 @@ from audit.records import (
     Examination,
     Job,
     Measurement,
-    SignedVerdict,
     StoredStream,
     StreamPage,
-    Verdict,
 )
 from reference_runner.records import Evidence, ReferenceInfo, ReplayBatch
 
@@ -103,11 +114,23 @@ class Accumulator(Protocol):
         ...
 
 
-class VerdictSigner(Protocol):
-    """Signs verdicts."""
+class Ledger(Protocol):
+    """Signs what the auditor says and appends it to the verdict log."""
 
-    def __call__(self, job: Job, verdict: Verdict) -> SignedVerdict:
-        """Return the verdict in its signed envelope."""
+    def announce(self, job: Job) -> Receipt:
+        """Log that an audit is about to run; once only, however often it is tried.
+
+        Raises: StorageError, LogForked.
+        """
+        ...
+
+    def conclude(
+        self, job: Job, examination: Examination, stream: StoredStream | None, intent: Receipt
+    ) -> Receipt:
+        """Sign and log a verdict and end its job, in one transaction with the provider's evidence.
+
+        Raises: StreamMoved, StorageError, LogForked.
+        """
         ...
 
 
@@ -136,14 +159,6 @@ class AuditStore(Protocol):
         """
         ...
 
-    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
-        """Store verdict, envelope and provider evidence and end the job, in one transaction.
-
-        A second call changes nothing. Raises: StreamMoved, with nothing stored, unless `stream` is
-        the version after the stored one; CorruptState.
-        """
-        ...
-
     def read_stream(self, key: StreamKey) -> StoredStream | None:
         """Return a provider's evidence; None before its first exchange. Raises: CorruptState."""
         ...
@@ -165,4 +180,73 @@ class AuditStore(Protocol):
 
     def close(self) -> None:
         """Release the database."""
+        ...
+
+
+class LogStore(Protocol):
+    """Keeps the verdict log. Every method is one transaction, safe to call from several threads."""
+
+    def snapshot(self, entry_keys: Sequence[str], tenants: Sequence[str]) -> LogSnapshot:
+        """Return head, tenants' last entries and known keys as of one moment."""
+        ...
+
+    def commit(self, batch: LogBatch, *, recorded_at: str) -> None:
+        """Append a batch, end its jobs and erase content: all of it or nothing, durably.
+
+        The head moves only from `batch.previous`. Raises: LogMoved where it stands elsewhere;
+        JobEndRefused naming the first audit that cannot end (StreamMoved, AuditNotFound,
+        CorruptState as its cause).
+        """
+        ...
+
+    def read_head(self) -> TreeHead:
+        """Return the tree as of the last commit; size 0 before the first."""
+        ...
+
+    def read_leaf_hashes(self, first: int, end: int) -> tuple[bytes, ...]:
+        """Return the leaf hashes of [first, end), fewer where the log is shorter."""
+        ...
+
+    def read_tile(self, level: int, index: int) -> bytes | None:
+        """Return a stored tile's hashes; None where none is stored (see `LogBatch.tiles`)."""
+        ...
+
+    def read_entries(self, first: int, end: int) -> tuple[LogEntry, ...]:
+        """Return the entries of [first, end) in order, fewer where the log is shorter."""
+        ...
+
+    def find_entry(self, entry_key: str) -> LogEntry | None:
+        """Return the entry of a key; None where there is none."""
+        ...
+
+    def list_of_kind(self, kind: EntryKind, *, first: int, limit: int) -> tuple[LogEntry, ...]:
+        """Return up to `limit` entries of a kind with index >= first, in order."""
+        ...
+
+    def read_artifact(self, digest: str) -> Artifact | None:
+        """Return an artifact; None where it was never stored, or was erased."""
+        ...
+
+    def save_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
+        """Store a checkpoint; one of the same size is replaced only by one that is witnessed."""
+        ...
+
+    def latest_checkpoint(self, *, witnessed: bool = False) -> StoredCheckpoint | None:
+        """Return the largest checkpoint, or the largest witnessed one; None where none is."""
+        ...
+
+    def list_checkpoints(self, *, above_size: int, limit: int) -> tuple[StoredCheckpoint, ...]:
+        """Return up to `limit` checkpoints with size > above_size, smallest first."""
+        ...
+
+    def save_timestamp(self, timestamp: StoredTimestamp) -> None:
+        """Store a time-stamp of a checkpoint."""
+        ...
+
+    def list_timestamps(self, *, first_size: int, limit: int) -> tuple[StoredTimestamp, ...]:
+        """Return up to `limit` time-stamps of checkpoints with size >= first_size."""
+        ...
+
+    def count_erasable(self, erasure: Erasure) -> int:
+        """Return how many entries' contents an erasure would erase."""
         ...

@@ -173,6 +173,8 @@ class Job:
     request: AuditRequest
     request_digest: str
     attempt: int
+    tenant: str = "default"
+    """Whose audit it is; the log keeps a chain of its own for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

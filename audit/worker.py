@@ -1,21 +1,22 @@
 """The loop that turns queued audits into signed verdicts.
 
-claim -> examine -> read and fold the provider's evidence -> sign -> complete
+claim -> announce -> examine -> read and fold the provider's evidence -> conclude
 
 Stands between the queue in the store and the judge behind `examine` and `accumulate`; one thread
-runs it beside the service. It judges nothing itself. An audit that it took is completed, put back,
-or found RUNNING and requeued at the next start: never dropped. Verdict and evidence are stored
-together, so that every exchange counts once.
+runs it beside the service. It judges nothing itself. The intent is in the log before anything is
+examined, so that no verdict can be dropped because of what it says. An audit that it took is
+completed, put back, or found RUNNING and requeued at the next start: never dropped. Verdict and
+evidence are stored together, so that every exchange counts once.
 """
 
 import logging
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 
-from audit.errors import CorruptState, StorageError, StreamMoved
-from audit.ports import Accumulator, AuditStore, VerdictSigner
+from audit.errors import CorruptState, LogForked, StorageError, StreamMoved
+from audit.log_records import Receipt
+from audit.ports import Accumulator, AuditStore, Ledger
 from audit.records import (
     AuditRequest,
     Examination,
@@ -39,7 +40,7 @@ class Worker:
         self,
         store: AuditStore,
         examine: Callable[[AuditRequest], Examination],
-        sign: VerdictSigner,
+        ledger: Ledger,
         *,
         accumulate: Accumulator | None,
         idle_wait_s: float,
@@ -47,7 +48,7 @@ class Worker:
     ) -> None:
         self._store = store
         self._examine = examine
-        self._sign = sign
+        self._ledger = ledger
         self._accumulate = accumulate
         self._idle_wait_s = idle_wait_s
         self._max_attempts = max_attempts
@@ -59,12 +60,13 @@ class Worker:
     def run(self) -> None:
         """Work until `stop`; whatever goes wrong is logged, waited out and tried again.
 
-        Raises: CorruptState, which no trying again can mend; the audit in hand is put back first.
+        Raises: CorruptState and LogForked, which no trying again can mend; the audit in hand is put
+        back first.
         """
         while not self._stopping.is_set():
             try:
                 self._turn()
-            except CorruptState as error:
+            except (CorruptState, LogForked) as error:
                 _log.error("the worker stops: %s", error)
                 self._give_up()
                 raise
@@ -90,7 +92,10 @@ class Worker:
         if job is None:
             self._rest()
             return
-        self._conclude(job, self._examination(job))
+        intent = self._announced(job)
+        if intent is None:
+            return
+        self._conclude(job, self._examination(job), intent)
         self._in_hand = None
         self._failures.pop(job.audit_id, None)
 
@@ -124,15 +129,25 @@ class Worker:
         )
         return Examination(verdict=verdict)
 
-    def _conclude(self, job: Job, examination: Examination) -> None:
+    def _announced(self, job: Job) -> Receipt | None:
+        """Return the intent's receipt, however long the database refuses; None once stopping."""
+        while not self._stopping.is_set():
+            try:
+                return self._ledger.announce(job)
+            except StorageError as error:
+                _log.warning("the intent of audit %s waits for the log: %s", job.audit_id, error)
+                self._rest()
+        return None
+
+    def _conclude(self, job: Job, examination: Examination, intent: Receipt) -> None:
         """Store the outcome; while the database refuses keep it, as its replay may have been long.
 
-        Raises: CorruptState; StreamMoved where others were faster again and again.
+        Raises: CorruptState, LogForked; StreamMoved where others were faster again and again.
         """
         num_moves = 0
         while not self._stopping.is_set():
             try:
-                self._sign_and_store(job, examination)
+                self._ledger.conclude(job, examination, self._folded(job, examination), intent)
                 return
             except CorruptState:
                 raise
@@ -144,12 +159,6 @@ class Worker:
             except StorageError as error:
                 _log.warning("verdict of audit %s waits for the database: %s", job.audit_id, error)
                 self._rest()
-
-    def _sign_and_store(self, job: Job, examination: Examination) -> None:
-        verdict, stream = examination.verdict, self._folded(job, examination)
-        if stream is not None:
-            verdict = replace(verdict, provider=stream.finding)
-        self._store.complete(job, self._sign(job, verdict), stream)
 
     def _folded(self, job: Job, examination: Examination) -> StoredStream | None:
         """Return the provider's evidence with this exchange in it; None where none is kept."""

@@ -4,12 +4,14 @@
 here.
 """
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -34,12 +36,14 @@ def open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
     try:
-        return create_engine(parsed, pool_pre_ping=True)
+        engine = create_engine(parsed, pool_pre_ping=True)
     except ImportError as error:
         raise ConfigurationError(
             f"the PostgreSQL driver is missing ({error}): pip install 'psycopg[binary]', and write "
             "the URL as postgresql+psycopg://..."
         ) from error
+    event.listen(engine, "connect", _configure_postgresql)
+    return engine
 
 
 def insert_into(
@@ -47,6 +51,16 @@ def insert_into(
 ) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that knows ON CONFLICT, for which each dialect has a class of its own."""
     return postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def clear_journal(engine: Engine) -> None:
+    """Empty SQLite's write-ahead log, where overwritten pages live on, unless it is being read."""
+    if engine.dialect.name != "sqlite":
+        return
+    connection = engine.raw_connection()
+    # Nothing depends on it: what was committed stays committed.
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connection):
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _parse(url: str) -> URL:
@@ -97,8 +111,21 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEnt
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        # What is erased is overwritten, not only freed.
+        "secure_delete=ON",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _configure_postgresql(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # A receipt is a promise, so a server that answers before it has written must not apply here;
+    # stronger settings than `on` stay.
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+        )
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -4,11 +4,11 @@ One conformance suite runs over both. Nothing survives the process, so the servi
 """
 
 import itertools
-import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from audit.errors import AuditNotFound, CorruptState
+from audit.errors import AuditNotFound
 from audit.findings import StreamKey
+from audit.log_records import DEFAULT_TENANT
 from audit.ports import Clock, NewId
 from audit.records import (
     AuditFilter,
@@ -17,7 +17,6 @@ from audit.records import (
     AuditRequest,
     AuditState,
     Job,
-    SignedVerdict,
     StoredStream,
     StreamPage,
 )
@@ -28,44 +27,34 @@ from storage.cursor import (
     encode_cursor,
     encode_stream_cursor,
 )
-from storage.rows import require_same_digest, stream_moved
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    ordinal: int
-    attempt: int
-    record: AuditRecord
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StreamEntry:
-    updated_at: str
-    stream: StoredStream
-
-    @property
-    def place(self) -> tuple[str, str]:
-        return self.updated_at, self.stream.finding.stream_id
+from storage.memory_audits import AuditEntry, Audits
+from storage.memory_log import InMemoryLogStore
+from storage.rows import require_same_digest
 
 
 class InMemoryAuditStore:
     """Keeps audits in a dictionary, oldest first; safe to call from several threads."""
 
-    def __init__(self, *, clock: Clock, new_id: NewId) -> None:
+    def __init__(self, *, clock: Clock, new_id: NewId, tenant: str = DEFAULT_TENANT) -> None:
         self._clock = clock
         self._new_id = new_id
-        self._lock = threading.Lock()
+        self._tenant = tenant
         self._ordinals = itertools.count(1)
-        self._entries: dict[str, _Entry] = {}
-        self._streams: dict[str, _StreamEntry] = {}
+        self._audits = Audits()
+        self._log = InMemoryLogStore(self._audits)
+
+    @property
+    def log(self) -> InMemoryLogStore:
+        """The verdict log beside the audits."""
+        return self._log
 
     def submit(self, request: AuditRequest, request_digest: str) -> tuple[AuditRecord, bool]:
         """Keep a new audit and return (audit, True), or (the earlier one, False).
 
         Raises: RequestConflict where the request_id was used for another digest.
         """
-        with self._lock:
-            for entry in self._entries.values():
+        with self._audits.lock:
+            for entry in self._audits.entries.values():
                 if entry.record.request.request_id == request.request_id:
                     require_same_digest(
                         request.request_id, entry.record.request_digest, request_digest
@@ -78,23 +67,25 @@ class InMemoryAuditStore:
                 state=AuditState.QUEUED,
                 submitted_at=self._clock(),
             )
-            entry = _Entry(ordinal=next(self._ordinals), attempt=0, record=record)
-            self._entries[record.audit_id] = entry
+            entry = AuditEntry(
+                ordinal=next(self._ordinals), attempt=0, tenant=self._tenant, record=record
+            )
+            self._audits.entries[record.audit_id] = entry
             return record, True
 
     def get(self, audit_id: str) -> AuditRecord:
         """Return one audit. Raises: AuditNotFound."""
-        with self._lock:
+        with self._audits.lock:
             return self._entry(audit_id).record
 
     def list(self, where: AuditFilter, *, page_size: int, cursor: str | None) -> AuditPage:
         """Return one page, newest first. Raises: InvalidRequest for a bad cursor or size."""
         check_page_size(page_size)
         below = None if cursor is None else decode_cursor(cursor, where)
-        with self._lock:
+        with self._audits.lock:
             found = [
                 entry
-                for entry in reversed(self._entries.values())
+                for entry in reversed(self._audits.entries.values())
                 if (below is None or entry.ordinal < below) and _matches(entry.record, where)
             ]
         page, has_more = found[:page_size], len(found) > page_size
@@ -105,39 +96,25 @@ class InMemoryAuditStore:
 
     def claim(self) -> Job | None:
         """Take the oldest QUEUED audit, mark it RUNNING and count the attempt; None without one."""
-        with self._lock:
-            for entry in self._entries.values():
+        with self._audits.lock:
+            for entry in self._audits.entries.values():
                 if entry.record.state is AuditState.QUEUED:
                     running = replace(entry.record, state=AuditState.RUNNING)
                     taken = replace(entry, attempt=entry.attempt + 1, record=running)
-                    self._entries[running.audit_id] = taken
+                    self._audits.entries[running.audit_id] = taken
                     return Job(
                         audit_id=running.audit_id,
                         request=running.request,
                         request_digest=running.request_digest,
                         attempt=taken.attempt,
+                        tenant=taken.tenant,
                     )
             return None
 
-    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
-        """Keep verdict and provider evidence and end the job; a second call changes nothing.
-
-        Raises: AuditNotFound, StreamMoved, CorruptState.
-        """
-        with self._lock:
-            entry = self._entry(job.audit_id)
-            if entry.record.state is AuditState.DONE:
-                return
-            now = self._clock()
-            if stream is not None:
-                self._advance(stream, now)
-            done = replace(entry.record, state=AuditState.DONE, finished_at=now, signed=signed)
-            self._entries[job.audit_id] = replace(entry, record=done)
-
     def read_stream(self, key: StreamKey) -> StoredStream | None:
         """Return a provider's evidence; None before its first exchange."""
-        with self._lock:
-            streams = (entry.stream for entry in self._streams.values())
+        with self._audits.lock:
+            streams = (entry.stream for entry in self._audits.streams.values())
             return next((stream for stream in streams if stream.key == key), None)
 
     def list_streams(self, *, page_size: int, cursor: str | None) -> StreamPage:
@@ -147,8 +124,10 @@ class InMemoryAuditStore:
         """
         check_page_size(page_size)
         below = None if cursor is None else decode_stream_cursor(cursor)
-        with self._lock:
-            entries = sorted(self._streams.values(), key=lambda entry: entry.place, reverse=True)
+        with self._audits.lock:
+            entries = sorted(
+                self._audits.streams.values(), key=lambda entry: entry.place, reverse=True
+            )
         found = [entry for entry in entries if below is None or entry.place < below]
         page, has_more = found[:page_size], len(found) > page_size
         return StreamPage(
@@ -158,40 +137,33 @@ class InMemoryAuditStore:
 
     def release(self, job: Job, *, uncounted: bool = False) -> None:
         """Put a RUNNING audit back in the queue; one that ended or was taken anew stays."""
-        with self._lock:
-            entry = self._entries.get(job.audit_id)
+        with self._audits.lock:
+            entry = self._audits.entries.get(job.audit_id)
             if entry is not None and entry.attempt == job.attempt and self._requeue(entry):
-                queued = self._entries[job.audit_id]
-                self._entries[job.audit_id] = replace(queued, attempt=job.attempt - uncounted)
+                queued = self._audits.entries[job.audit_id]
+                self._audits.entries[job.audit_id] = replace(
+                    queued, attempt=job.attempt - uncounted
+                )
 
     def requeue_unfinished(self) -> int:
         """Put RUNNING audits back in the queue; return how many."""
-        with self._lock:
-            return sum(self._requeue(entry) for entry in list(self._entries.values()))
+        with self._audits.lock:
+            return sum(self._requeue(entry) for entry in list(self._audits.entries.values()))
 
     def close(self) -> None:
         """Do nothing: there is no database to release."""
 
-    def _advance(self, stream: StoredStream, now: str) -> None:
-        stream_id = stream.finding.stream_id
-        stored = self._streams.get(stream_id)
-        if stored is not None and stored.stream.key != stream.key:
-            raise CorruptState.of(stream_id, "it is stored under another key")
-        if stream.version != (1 if stored is None else stored.stream.version + 1):
-            raise stream_moved(stream_id)
-        self._streams[stream_id] = _StreamEntry(updated_at=now, stream=stream)
-
-    def _requeue(self, entry: _Entry) -> bool:
+    def _requeue(self, entry: AuditEntry) -> bool:
         if entry.record.state is not AuditState.RUNNING:
             return False
         queued = replace(entry.record, state=AuditState.QUEUED)
-        self._entries[queued.audit_id] = replace(entry, record=queued)
+        self._audits.entries[queued.audit_id] = replace(entry, record=queued)
         return True
 
-    def _entry(self, audit_id: str) -> _Entry:
-        if audit_id not in self._entries:
+    def _entry(self, audit_id: str) -> AuditEntry:
+        if audit_id not in self._audits.entries:
             raise AuditNotFound(f"no audit {audit_id!r}: check the id, or list the audits")
-        return self._entries[audit_id]
+        return self._audits.entries[audit_id]
 
 
 def _matches(record: AuditRecord, where: AuditFilter) -> bool:

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from audit.log_records import DEFAULT_TENANT
 from audit.records import AuditState, Outcome
 
 #: SQLite numbers rows by itself only in a column declared exactly INTEGER PRIMARY KEY.
@@ -85,6 +86,7 @@ class AuditRow(Base):
     submitted_at: Mapped[str] = mapped_column(String(32))
     claimed_at: Mapped[str | None] = mapped_column(String(32))
     finished_at: Mapped[str | None] = mapped_column(String(32))
+    tenant: Mapped[str] = mapped_column(String(256), server_default=DEFAULT_TENANT)
 
     verdict: Mapped[VerdictRow | None] = relationship(lazy="joined", uselist=False)
 

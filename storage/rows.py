@@ -1,9 +1,9 @@
-"""From table rows to the auditor's records; used by the SQL store alone.
+"""From table rows to the auditor's records, and the errors that both stores raise alike.
 
 Rows never leave this package, and no query is made here.
 """
 
-from audit.errors import CorruptState, RequestConflict, StorageError, StreamMoved
+from audit.errors import AuditNotFound, CorruptState, RequestConflict, StorageError, StreamMoved
 from audit.findings import ProviderFinding, StreamKey
 from audit.records import (
     AuditRecord,
@@ -37,6 +37,7 @@ def to_job(row: AuditRow) -> Job:
         request=from_json(AuditRequest, row.request_json),
         request_digest=row.request_digest,
         attempt=row.attempt,
+        tenant=row.tenant,
     )
 
 
@@ -87,6 +88,11 @@ def stream_moved(stream_id: str) -> StreamMoved:
         f"the provider evidence {stream_id} was updated meanwhile, nothing was stored: "
         "read it again and repeat the step"
     )
+
+
+def audit_not_found(audit_id: str) -> AuditNotFound:
+    """Return the error for the end of an audit that this database does not hold."""
+    return AuditNotFound(f"no audit {audit_id!r}: check the database URL")
 
 
 def require_same_digest(request_id: str, stored: str, offered: str) -> None:

@@ -62,11 +62,16 @@ def _refuse_constant(name: str) -> object:
 
 
 def _plain(value: object) -> object:
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value
+
+
+@cache
+def _names(record_type: "type[DataclassInstance]") -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record_type))
 
 
 @cache

@@ -4,14 +4,11 @@ Each method is one transaction. On SQLite a writer takes the write lock at BEGIN
 locks and unique constraints give the same outcome. Nothing is judged, signed or retried here.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sqlalchemy import Engine, Select, select, update
-from sqlalchemy.orm import Session
 
-from audit.errors import AuditNotFound
+from audit.errors import AuditNotFound, StorageError
 from audit.findings import StreamKey
+from audit.log_records import DEFAULT_TENANT
 from audit.ports import Clock, NewId
 from audit.records import (
     AuditFilter,
@@ -20,7 +17,6 @@ from audit.records import (
     AuditRequest,
     AuditState,
     Job,
-    SignedVerdict,
     StoredStream,
     StreamPage,
 )
@@ -30,17 +26,22 @@ from storage.cursor import (
     decode_stream_cursor,
     encode_cursor,
 )
-from storage.engine import WRITES, insert_into, open_engine
-from storage.errors import storage_errors
+from storage.engine import insert_into, open_engine
+from storage.log import SqlLogStore
 from storage.models import AuditRow, VerdictRow
 from storage.rows import require_same_digest, to_job, to_record
 from storage.serialise import to_json
-from storage.streams import advance_stream, find_stream, page_of_streams
+from storage.streams import find_stream, page_of_streams
+from storage.transactions import lock_log, transaction
 from storage.upgrade import upgrade
 
 
-def open_store(url: str, *, clock: Clock, new_id: NewId) -> "SqlAuditStore":
+def open_store(
+    url: str, *, clock: Clock, new_id: NewId, tenant: str = DEFAULT_TENANT
+) -> "SqlAuditStore":
     """Open the database, bring its schema up to date and return the store; close it after use.
+
+    New audits are the tenant's.
 
     Raises: ConfigurationError, StorageError.
     """
@@ -50,16 +51,25 @@ def open_store(url: str, *, clock: Clock, new_id: NewId) -> "SqlAuditStore":
     except BaseException:
         engine.dispose()
         raise
-    return SqlAuditStore(engine, clock=clock, new_id=new_id)
+    return SqlAuditStore(engine, clock=clock, new_id=new_id, tenant=tenant)
 
 
 class SqlAuditStore:
     """Keeps audits in SQLite or PostgreSQL; safe to call from several threads and processes."""
 
-    def __init__(self, engine: Engine, *, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self, engine: Engine, *, clock: Clock, new_id: NewId, tenant: str = DEFAULT_TENANT
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._new_id = new_id
+        self._tenant = tenant
+        self._log = SqlLogStore(engine)
+
+    @property
+    def log(self) -> SqlLogStore:
+        """The verdict log in the same database; it is closed with this store."""
+        return self._log
 
     def submit(self, request: AuditRequest, request_digest: str) -> tuple[AuditRecord, bool]:
         """Store a new audit durably and return (audit, True), or (the earlier one, False).
@@ -75,6 +85,7 @@ class SqlAuditStore:
             "state": AuditState.QUEUED,
             "attempt": 0,
             "submitted_at": self._clock(),
+            "tenant": self._tenant,
         }
         insert_unless_known = (
             insert_into(AuditRow, self._engine.dialect)
@@ -83,16 +94,18 @@ class SqlAuditStore:
             .returning(AuditRow.audit_id)
         )
         known = select(AuditRow).where(AuditRow.request_id == request.request_id)
-        with self._transaction("storing an audit", writes=True) as session:
+        with transaction(self._engine, "storing an audit", writes=True) as session:
             # Insert first, look second: the other order would race with another process.
             is_new = session.execute(insert_unless_known).scalar_one_or_none() is not None
-            row = session.scalars(known).one()
+            row = session.scalars(known).one_or_none()
+            if row is None:
+                raise StorageError("the earlier audit was erased at this moment: send it again")
             require_same_digest(request.request_id, row.request_digest, request_digest)
             return to_record(row), is_new
 
     def get(self, audit_id: str) -> AuditRecord:
         """Return one audit. Raises: AuditNotFound, StorageError."""
-        with self._transaction("reading an audit") as session:
+        with transaction(self._engine, "reading an audit") as session:
             row = session.scalars(_audit(audit_id)).one_or_none()
             if row is None:
                 raise AuditNotFound(f"no audit {audit_id!r}: check the id, or list the audits")
@@ -107,7 +120,7 @@ class SqlAuditStore:
         query = _matching(where).order_by(AuditRow.ordinal.desc()).limit(page_size + 1)
         if cursor is not None:
             query = query.where(AuditRow.ordinal < decode_cursor(cursor, where))
-        with self._transaction("listing audits") as session:
+        with transaction(self._engine, "listing audits") as session:
             rows = session.scalars(query).all()
             has_more = len(rows) > page_size
             return AuditPage(
@@ -138,46 +151,16 @@ class SqlAuditStore:
             .returning(AuditRow)
             .execution_options(synchronize_session=False)
         )
-        with self._transaction("claiming an audit", writes=True) as session:
+        with transaction(self._engine, "claiming an audit", writes=True) as session:
             row = session.scalars(take).one_or_none()
             return None if row is None else to_job(row)
-
-    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
-        """Store verdict, envelope and provider evidence and end the job at once.
-
-        A second call changes nothing.
-        Raises: AuditNotFound, StreamMoved, CorruptState, StorageError.
-        """
-        now = self._clock()
-        end = (
-            update(AuditRow)
-            .where(AuditRow.audit_id == job.audit_id, AuditRow.state != AuditState.DONE)
-            .values(state=AuditState.DONE, finished_at=now)
-            .returning(AuditRow.audit_id)
-            .execution_options(synchronize_session=False)
-        )
-        verdict = VerdictRow(
-            audit_id=job.audit_id,
-            outcome=signed.verdict.outcome,
-            verdict_json=to_json(signed.verdict),
-            envelope=signed.envelope,
-            key_id=signed.key_id,
-            recorded_at=now,
-        )
-        with self._transaction("recording a verdict", writes=True) as session:
-            if session.execute(end).scalar_one_or_none() is not None:
-                session.add(verdict)
-                if stream is not None:
-                    advance_stream(session, stream, now)
-            elif session.scalars(_audit(job.audit_id)).one_or_none() is None:
-                raise AuditNotFound(f"no audit {job.audit_id!r}: check the database URL")
 
     def read_stream(self, key: StreamKey) -> StoredStream | None:
         """Return a provider's evidence; None before its first exchange.
 
         Raises: CorruptState, StorageError.
         """
-        with self._transaction("reading provider evidence") as session:
+        with transaction(self._engine, "reading provider evidence") as session:
             return find_stream(session, key)
 
     def list_streams(self, *, page_size: int, cursor: str | None) -> StreamPage:
@@ -187,7 +170,7 @@ class SqlAuditStore:
         """
         check_page_size(page_size)
         below = None if cursor is None else decode_stream_cursor(cursor)
-        with self._transaction("listing providers") as session:
+        with transaction(self._engine, "listing providers") as session:
             return page_of_streams(session, page_size, below)
 
     def release(self, job: Job, *, uncounted: bool = False) -> None:
@@ -206,7 +189,7 @@ class SqlAuditStore:
             .values(state=AuditState.QUEUED, attempt=AuditRow.attempt - int(uncounted))
             .execution_options(synchronize_session=False)
         )
-        with self._transaction("releasing an audit", writes=True) as session:
+        with transaction(self._engine, "releasing an audit", writes=True) as session:
             session.execute(give_back)
 
     def requeue_unfinished(self) -> int:
@@ -221,18 +204,14 @@ class SqlAuditStore:
             .returning(AuditRow.ordinal)
             .execution_options(synchronize_session=False)
         )
-        with self._transaction("requeueing audits", writes=True) as session:
+        with transaction(self._engine, "requeueing audits", writes=True) as session:
+            # An append ends many audits at once; two such writers could each wait for the other.
+            lock_log(session.connection())
             return len(session.execute(requeue).all())
 
     def close(self) -> None:
         """Release the database; the store must not be used afterwards."""
         self._engine.dispose()
-
-    @contextmanager
-    def _transaction(self, doing: str, *, writes: bool = False) -> Iterator[Session]:
-        engine = self._engine.execution_options(**{WRITES: writes})
-        with storage_errors(doing), Session(engine) as session, session.begin():
-            yield session
 
 
 def _audit(audit_id: str) -> Select[AuditRow]:

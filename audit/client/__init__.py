@@ -1,5 +1,7 @@
-"""The Python client of the audit service."""
+"""The Python clients of the audit service."""
 
 from audit.client.client import AuditClient
+from audit.client.log_client import LogClient
+from audit.client.report_client import ReportClient
 
-__all__ = ["AuditClient"]
+__all__ = ["AuditClient", "LogClient", "ReportClient"]

@@ -5,13 +5,11 @@ does not verify signatures; hand `AuditView.signed` to `audit.ledger` for that.
 """
 
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
-import grpc
 from inference_audit.v1 import audit_service_pb2 as pb
 from inference_audit.v1.audit_service_pb2_grpc import AuditServiceStub
 
+from audit.client.connection import DEFAULT_TIMEOUT_S, Connection
 from audit.client.errors import translated
 from audit.codec.limits import (
     MAX_MESSAGE_BYTES,
@@ -26,12 +24,10 @@ from audit.codec.wire_provider import ProviderView, provider_from_wire
 from audit.errors import InvalidRequest
 from audit.records import AuditFilter, AuditRequest
 
-#: The longest page of audits, envelopes included, stays far below it.
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
 DEFAULT_PAGE_SIZE = 100
 
 
-class AuditClient:
+class AuditClient(Connection):
     """A connection to the service at `host:port`; safe to share between threads.
 
     Every method raises ConfigurationError where the service cannot be reached, and StorageError
@@ -42,13 +38,11 @@ class AuditClient:
         self,
         address: str,
         *,
-        timeout_s: float = 30.0,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        self._address = address
-        self._timeout_s = timeout_s
+        super().__init__(address, timeout_s=timeout_s)
         self._max_message_bytes = max_message_bytes
-        self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = AuditServiceStub(self._channel)
 
     def submit(self, request: AuditRequest) -> AuditView:
@@ -120,30 +114,3 @@ class AuditClient:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        """Return the client."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the connection."""
-        self.close()
-
-
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-    # An exchange must not take a detour through a proxy that the environment happens to name.
-    ("grpc.enable_http_proxy", 0),
-    # Notices within 80 s that a watched service is gone.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-)

@@ -39,7 +39,8 @@ def _ours(call: grpc.Call, address: str) -> AuditError:
             )
         case grpc.StatusCode.UNIMPLEMENTED:
             return ConfigurationError(
-                f"what answers at {address} is no audit service of this version; check the address"
+                f"what answers at {address} is no audit service of this version, or one that was "
+                "started without this part; check the address"
             )
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return InvalidRequest.of("exchange", f"is too large for the service: {text}")

@@ -19,10 +19,13 @@ from audit.errors import (
     AuditError,
     AuditNotFound,
     CorruptState,
+    EntryNotFound,
     FieldViolation,
     InvalidRequest,
+    LogForked,
     RequestConflict,
     StorageError,
+    VerificationError,
 )
 
 ERROR_DOMAIN: Final = "inference-audit.dev"
@@ -62,6 +65,29 @@ _TABLE: Final = (
         code=code_pb2.NOT_FOUND,
         reason="AUDIT_NOT_FOUND",
         rebuild=AuditNotFound,
+    ),
+    _Row(
+        error=EntryNotFound,
+        code=code_pb2.NOT_FOUND,
+        reason="ENTRY_NOT_FOUND",
+        rebuild=EntryNotFound,
+    ),
+    # Its own words name files of the service's machine; trying again would not help.
+    _Row(
+        error=LogForked,
+        code=code_pb2.DATA_LOSS,
+        reason="LOG_FORKED",
+        rebuild=LogForked,
+        public_text="the verdict log contradicts what it published before and does not go on: "
+        "keep your checkpoints and receipts, and tell its operator",
+    ),
+    _Row(
+        error=VerificationError,
+        code=code_pb2.DATA_LOSS,
+        reason="LOG_DAMAGED",
+        rebuild=VerificationError,
+        public_text="what the service has stored of the verdict log does not verify: tell its "
+        "operator to check it with: inference-audit log fsck",
     ),
     _Row(
         error=ServiceStopping,

@@ -1,52 +1,49 @@
-"""Sign a verdict: Statement, canonical JSON, DSSE envelope with exactly one ECDSA P-256 signature.
+"""The DSSE envelope with exactly one ECDSA P-256 signature.
 
-The ledger's half of the worker's loop, after the judge and before storage. The bytes to sign are
-laid out by securesystemslib, so that each verification compares two implementations of DSSE.
-Signatures are deterministic (RFC 6979): the same statement and key give the same bytes.
+The bytes to sign are laid out by securesystemslib, so that each verification compares two
+implementations of DSSE. Signatures by a key file are deterministic (RFC 6979): the same payload and
+key give the same bytes.
 """
 
 import base64
 import json
+from typing import Any
 
-import rfc8785
 from securesystemslib.dsse import Envelope
 
-from audit.ledger.keys import SigningKey
-from audit.ledger.statement import build_statement
-from audit.ledger.verify import PAYLOAD_TYPE
-from audit.ports import Clock
-from audit.records import Job, SignedVerdict, Verdict
+from audit.errors import VerificationError
+from audit.ledger.signers import Signer
+from audit.ledger.verify import PAYLOAD_TYPE, pae
 
 
-class DsseSigner:
-    """Signs verdicts with one key; implements the `VerdictSigner` port."""
-
-    def __init__(self, key: SigningKey, clock: Clock, version: str) -> None:
-        self._key = key
-        self._clock = clock
-        self._version = version
-
-    def __call__(self, job: Job, verdict: Verdict) -> SignedVerdict:
-        """Return the verdict in its signed envelope.
-
-        Raises: InvalidRequest for a malformed request_digest; rfc8785.CanonicalizationError where a
-        number is not finite or a text is not valid Unicode, which only a defect of ours can cause.
-        """
-        statement = build_statement(
-            job, verdict, verified_at=self._clock(), verifier_version=self._version
-        )
-        envelope = sign_payload(rfc8785.dumps(statement), self._key)
-        return SignedVerdict(verdict=verdict, envelope=envelope, key_id=self._key.key_id)
-
-
-def sign_payload(payload: bytes, key: SigningKey, *, payload_type: str = PAYLOAD_TYPE) -> bytes:
+def sign_payload(payload: bytes, signer: Signer, *, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """Return the DSSE envelope of a payload as JSON bytes."""
-    signature = key.sign(Envelope(payload, payload_type, {}).pae())
+    signature = signer.sign(Envelope(payload, payload_type, {}).pae())
     envelope = {
         "payload": base64.b64encode(payload).decode("ascii"),
         "payloadType": payload_type,
         "signatures": [
-            {"keyid": key.key_id, "sig": base64.b64encode(signature).decode("ascii")},
+            {"keyid": signer.key_id, "sig": base64.b64encode(signature).decode("ascii")},
         ],
     }
     return json.dumps(envelope, separators=(",", ":")).encode("ascii")
+
+
+def signed_parts(file: bytes) -> tuple[bytes, bytes]:
+    """Return what was signed (the PAE) and the DER signature of an envelope or bundle.
+
+    Nothing is verified: this is what one hands to another tool. Raises: VerificationError where the
+    file holds no envelope.
+    """
+    try:
+        document: Any = json.loads(file)
+        envelope = document.get("dsseEnvelope", document)
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        (signature,) = envelope["signatures"]
+        raw = base64.b64decode(signature["sig"], validate=True)
+        return pae(envelope["payloadType"], payload), raw
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise VerificationError(
+            f"this is neither a signed verdict nor a bundle of one ({error}): name the file that "
+            "the service gave out"
+        ) from error

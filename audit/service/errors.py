@@ -1,6 +1,6 @@
 """The one boundary at which errors become gRPC statuses.
 
-Wraps every RPC of AuditService as an interceptor, message parsing included, so that the servicer
+Wraps every RPC of our services as an interceptor, message parsing included, so that the servicer
 just raises. The table of statuses is in `audit.codec.wire_errors`. An error that is not in it is a
 fault of ours: the caller learns an incident id, and the log where it happened.
 """
@@ -8,7 +8,7 @@ fault of ours: the caller learns an incident id, and the log where it happened.
 import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
@@ -30,10 +30,10 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class ErrorBoundary(grpc.aio.ServerInterceptor):
-    """Answers the errors raised by the RPCs of one service with rich statuses."""
+    """Answers the errors raised by the RPCs of the named services with rich statuses."""
 
-    def __init__(self, service_name: str, *, new_id: NewId) -> None:
-        self._prefix = f"/{service_name}/"
+    def __init__(self, *service_names: str, new_id: NewId) -> None:
+        self._prefixes = tuple(f"/{name}/" for name in service_names)
         self._new_id = new_id
 
     async def intercept_service(
@@ -41,9 +41,9 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
         continuation: _Continuation,
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "_Handler | None":
-        """Return the method's handler, guarded if it belongs to the service."""
+        """Return the method's handler, guarded if it belongs to one of the services."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(self._prefix):
+        if handler is None or not handler_call_details.method.startswith(self._prefixes):
             return handler
         return self._guarded(handler)
 
@@ -57,8 +57,10 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
 
         async def stream(raw: bytes, context: _Context) -> AsyncIterator[Any]:
             async with self._answering(context):
-                async for message in respond(_parsed(handler, raw), context):
-                    yield message
+                # Closed at once where the client leaves: a report holds files.
+                async with aclosing(respond(_parsed(handler, raw), context)) as messages:
+                    async for message in messages:
+                        yield message
 
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(

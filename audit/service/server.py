@@ -1,7 +1,7 @@
-"""The gRPC server: AuditService with health and reflection on one port.
+"""The gRPC server: our services with health and reflection on one port.
 
-Stands around the servicer: addresses, limits, start and stop. It knows neither the store's kind nor
-the worker; `audit.app` hands both over.
+Stands around the servicers: addresses, limits, start and stop. It knows neither the store's kind
+nor the worker, nor where log and reports come from; `audit.app` hands all of them over.
 """
 
 import asyncio
@@ -14,12 +14,17 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from inference_audit.v1 import audit_service_pb2
 from inference_audit.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+from inference_audit.v1.log_service_pb2_grpc import add_LogServiceServicer_to_server
+from inference_audit.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
 
 from audit.codec.limits import MAX_MESSAGE_BYTES
 from audit.errors import ConfigurationError
 from audit.ports import AuditStore, NewId
+from audit.service import log_servicer, report_servicer
 from audit.service.errors import ErrorBoundary
+from audit.service.log_servicer import LogApi, LogServicer
 from audit.service.reflection import add_reflection
+from audit.service.report_servicer import MAX_EXPORTS, ReportApi, ReportServicer
 from audit.service.servicer import AuditServicer
 
 SERVICE_NAME = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
@@ -39,7 +44,10 @@ class ServerOptions:
 
 
 class AuditServer:
-    """Serves AuditService until it is stopped; use it from one event loop."""
+    """Serves audits, and log and reports where there are any, until it is stopped.
+
+    Use it from one event loop.
+    """
 
     def __init__(
         self,
@@ -48,18 +56,34 @@ class AuditServer:
         wake: Callable[[], None],
         new_id: NewId,
         options: ServerOptions,
+        log: LogApi | None = None,
+        reports: ReportApi | None = None,
     ) -> None:
         check_listen_address(options.listen, allow_insecure=options.allow_insecure)
         self._options = options
         self._executor = ThreadPoolExecutor(options.num_threads, thread_name_prefix="audit-rpc")
-        self._servicer = AuditServicer(
+        # Apart from the others: a report takes minutes, and audits must not wait for it.
+        self._report_executor = ThreadPoolExecutor(MAX_EXPORTS, thread_name_prefix="audit-report")
+        self._audits = AuditServicer(
             store=store,
             wake=wake,
             executor=self._executor,
             watch_interval_s=options.watch_interval_s,
         )
+        names = [SERVICE_NAME]
+        self._log: LogServicer | None = None
+        if log is not None:
+            names.append(log_servicer.SERVICE_NAME)
+            self._log = LogServicer(
+                log, executor=self._executor, watch_interval_s=options.watch_interval_s
+            )
+        self._reports: ReportServicer | None = None
+        if reports is not None:
+            names.append(report_servicer.SERVICE_NAME)
+            self._reports = ReportServicer(reports, executor=self._report_executor)
+        self._service_names = tuple(names)
         self._health = health.aio.HealthServicer()
-        self._boundary = ErrorBoundary(SERVICE_NAME, new_id=new_id)
+        self._boundary = ErrorBoundary(*self._service_names, new_id=new_id)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
@@ -67,9 +91,13 @@ class AuditServer:
         server = grpc.aio.server(
             interceptors=[self._boundary], options=_channel_options(self._options)
         )
-        add_AuditServiceServicer_to_server(self._servicer, server)
+        add_AuditServiceServicer_to_server(self._audits, server)
+        if self._log is not None:
+            add_LogServiceServicer_to_server(self._log, server)
+        if self._reports is not None:
+            add_ReportServiceServicer_to_server(self._reports, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        add_reflection(server, SERVICE_NAME, health.SERVICE_NAME)
+        add_reflection(server, *self._service_names, health.SERVICE_NAME)
         try:
             port = server.add_insecure_port(self._options.listen)
         except RuntimeError:
@@ -79,7 +107,7 @@ class AuditServer:
             ) from None
         await server.start()
         self._server = server
-        for name in ("", SERVICE_NAME):
+        for name in ("", *self._service_names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return port
 
@@ -91,10 +119,13 @@ class AuditServer:
     async def stop(self) -> None:
         """Turn health to NOT_SERVING, let RPCs end within the grace time, then stop."""
         await self._health.enter_graceful_shutdown()
-        self._servicer.stop_watching()
+        self._audits.stop_watching()
+        if self._log is not None:
+            self._log.stop_watching()
         if self._server is not None:
             await self._server.stop(self._options.grace_s)
-        await asyncio.to_thread(self._executor.shutdown)
+        for executor in (self._executor, self._report_executor):
+            await asyncio.to_thread(executor.shutdown)
 
 
 def check_listen_address(address: str, *, allow_insecure: bool) -> None:

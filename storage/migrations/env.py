@@ -5,11 +5,12 @@
 
 from alembic import context
 
-from storage.models import Base
+from storage.log_models import EntryRow
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    # one class stands for all: they share their metadata
+    target_metadata=EntryRow.metadata,
     # SQLite cannot alter most constraints in place; batch mode copies the table instead.
     render_as_batch=True,
 )

@@ -32,7 +32,7 @@ class DyingWorker:
 
 @pytest.fixture(autouse=True)
 def dying_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audit.app.Worker", DyingWorker)
+    monkeypatch.setattr("audit.app.service.Worker", DyingWorker)
 
 
 def test_serve_ends_with_the_workers_error_and_its_exit_code(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.errors import CorruptState, StorageError, StreamMoved
+from audit.errors import CorruptState, LogForked, StorageError, StreamMoved
 from audit.findings import StreamKey
-from audit.ports import Accumulator, AuditStore
+from audit.log_records import Receipt
+from audit.ports import Accumulator, AuditStore, Ledger
 from audit.records import (
     AuditRecord,
     AuditRequest,
@@ -25,16 +26,17 @@ from audit.records import (
 )
 from audit.worker import MAX_MOVES, Worker
 from storage.memory import InMemoryAuditStore
-from storage.store import open_store
+from storage.store import SqlAuditStore, open_store
 from tests.unit.service.examples import (
     PASS,
     CountingAccumulator,
+    PlainLedger,
     judged,
     memory_store,
     request_of,
     sign,
 )
-from tests.unit.storage.builders import CountingIds, StepClock, a_key, a_stream
+from tests.unit.storage.builders import CountingIds, StepClock, a_key, a_stream, complete
 
 Examine = Callable[[AuditRequest], Examination]
 
@@ -61,47 +63,74 @@ class FlakyStore(InMemoryAuditStore):
     def __init__(self, num_refusals: int) -> None:
         ids = iter(range(100))
         super().__init__(clock=lambda: "2026-01-31T12:00:00Z", new_id=lambda: f"audit-{next(ids)}")
-        self._refusals = {
+        self.refusals = {
             name: iter(range(num_refusals))
-            for name in ("claim", "complete", "release", "read_stream")
+            for name in ("claim", "announce", "complete", "release", "read_stream")
         }
 
-    def _maybe_refuse(self, name: str) -> None:
-        if next(self._refusals[name], None) is not None:
+    def maybe_refuse(self, name: str) -> None:
+        if next(self.refusals[name], None) is not None:
             raise StorageError(f"cannot {name}")
 
     def claim(self) -> Job | None:
-        self._maybe_refuse("claim")
+        self.maybe_refuse("claim")
         return super().claim()
 
-    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
-        self._maybe_refuse("complete")
-        super().complete(job, signed, stream)
-
     def release(self, job: Job, *, uncounted: bool = False) -> None:
-        self._maybe_refuse("release")
+        self.maybe_refuse("release")
         super().release(job, uncounted=uncounted)
 
     def read_stream(self, key: StreamKey) -> StoredStream | None:
-        self._maybe_refuse("read_stream")
+        self.maybe_refuse("read_stream")
         return super().read_stream(key)
 
 
-class ContendedStore(InMemoryAuditStore):
-    """Lets another worker be faster at the first completions."""
+class FlakyLedger(PlainLedger):
+    """Refuses where its store says so."""
 
-    def __init__(self, num_moves: int) -> None:
-        ids = iter(range(100))
-        super().__init__(clock=lambda: "2026-01-31T12:00:00Z", new_id=lambda: f"audit-{next(ids)}")
+    def __init__(self, store: FlakyStore) -> None:
+        super().__init__(store)
+        self.flaky = store
+        self.num_announced = 0
+
+    def announce(self, job: Job) -> Receipt:
+        self.flaky.maybe_refuse("announce")
+        self.num_announced += 1
+        return super().announce(job)
+
+    def conclude(
+        self, job: Job, examination: Examination, stream: StoredStream | None, intent: Receipt
+    ) -> Receipt:
+        self.flaky.maybe_refuse("complete")
+        return super().conclude(job, examination, stream, intent)
+
+
+class ContendedLedger(PlainLedger):
+    """Lets another worker be faster at the first conclusions."""
+
+    def __init__(self, store: InMemoryAuditStore, num_moves: int) -> None:
+        super().__init__(store)
+        self._memory = store
         self._moves = iter(range(num_moves))
 
-    def complete(self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None) -> None:
+    def conclude(
+        self, job: Job, examination: Examination, stream: StoredStream | None, intent: Receipt
+    ) -> Receipt:
         move = next(self._moves, None)
         if move is not None:
-            rival, _ = self.submit(request_of(f"rival-{move}"), "sha256:0")
+            rival, _ = self._memory.submit(request_of(f"rival-{move}"), "sha256:0")
             rival_job = replace(job, audit_id=rival.audit_id)
-            super().complete(rival_job, sign(rival_job, PASS), a_stream(move + 1, a_key("small")))
-        super().complete(job, signed, stream)
+            signed = sign(rival_job, PASS)
+            complete(self.store, rival_job, signed, a_stream(move + 1, a_key("small")))
+        return super().conclude(job, examination, stream, intent)
+
+
+def ledger_of(store: AuditStore) -> Ledger:
+    """Return the ledger that goes with a store."""
+    if isinstance(store, FlakyStore):
+        return FlakyLedger(store)
+    assert isinstance(store, InMemoryAuditStore | SqlAuditStore)
+    return PlainLedger(store)
 
 
 @contextmanager
@@ -111,8 +140,10 @@ def working(
     *,
     accumulate: Accumulator | None = None,
     idle_wait_s: float = 0.005,
+    ledger: Ledger | None = None,
 ) -> Iterator[Worker]:
-    worker = Worker(store, examine, sign, accumulate=accumulate, idle_wait_s=idle_wait_s)
+    ledger = ledger or ledger_of(store)
+    worker = Worker(store, examine, ledger, accumulate=accumulate, idle_wait_s=idle_wait_s)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -121,6 +152,11 @@ def working(
         worker.stop()
         thread.join(5)
         assert not thread.is_alive(), "the worker did not stop"
+
+
+def adding_worker(store: AuditStore) -> Worker:
+    adding = CountingAccumulator()
+    return Worker(store, judged, ledger_of(store), accumulate=adding, idle_wait_s=0.005)
 
 
 def submit(store: AuditStore, request_id: str = "request-1") -> str:
@@ -228,23 +264,20 @@ def test_a_signature_that_fails_is_never_skipped() -> None:
     store = memory_store()
     audit_id, num_failures = submit(store), iter(range(5))
 
-    def flaky_sign(job: Job, verdict: Verdict) -> SignedVerdict:
-        if next(num_failures, None) is not None:
-            raise OSError("key unreadable")
-        return sign(job, verdict)
+    class FlakySigner(PlainLedger):
+        def sign(self, job: Job, verdict: Verdict) -> SignedVerdict:
+            if next(num_failures, None) is not None:
+                raise OSError("key unreadable")
+            return super().sign(job, verdict)
 
-    worker = Worker(store, Examiner(0), flaky_sign, accumulate=None, idle_wait_s=0.005)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    record = finished(store, audit_id)
-    worker.stop()
-    thread.join(5)
+    with working(store, Examiner(0), ledger=FlakySigner(store)):
+        record = finished(store, audit_id)
     assert verdict_of(record).reasons == (Reason.REPLAY_FAILED,)
 
 
 def test_stopping_while_the_database_is_down_leaves_the_audit_for_the_next_start() -> None:
     store = FlakyStore(10_000)
-    store._refusals["claim"] = iter(())
+    store.refusals["claim"] = store.refusals["announce"] = iter(())
     audit_id = submit(store)
     examined = threading.Event()
 
@@ -288,9 +321,10 @@ def test_an_exchange_that_adds_nothing_leaves_the_evidence_alone() -> None:
 
 
 def test_a_worker_that_was_too_late_folds_and_signs_anew_without_a_replay() -> None:
-    store, examiner = ContendedStore(3), Examiner(0)
+    store, examiner = memory_store(), Examiner(0)
     audit_id = submit(store)
-    with working(store, examiner, accumulate=CountingAccumulator()):
+    contended = ContendedLedger(store, 3)
+    with working(store, examiner, accumulate=CountingAccumulator(), ledger=contended):
         verdict = verdict_of(finished(store, audit_id))
     assert verdict.provider == small(4).finding
     assert store.read_stream(a_key("small")) == small(4)
@@ -331,30 +365,30 @@ def test_a_database_that_refuses_the_evidence_costs_no_replay() -> None:
 
 
 def test_a_worker_that_is_always_too_late_puts_the_audit_back() -> None:
-    class AlwaysMoved(FlakyStore):
+    class AlwaysMoved(PlainLedger):
         num_moves = 0
 
-        def complete(
-            self, job: Job, signed: SignedVerdict, stream: StoredStream | None = None
-        ) -> None:
+        def conclude(
+            self, job: Job, examination: Examination, stream: StoredStream | None, intent: Receipt
+        ) -> Receipt:
             self.num_moves += 1
             if self.num_moves <= MAX_MOVES:
                 raise StreamMoved("again")
-            super().complete(job, signed, stream)
+            return super().conclude(job, examination, stream, intent)
 
-    store, examiner = AlwaysMoved(0), Examiner(0)
-    audit_id = submit(store)
-    with working(store, examiner, accumulate=CountingAccumulator()):
+    store, examiner = memory_store(), Examiner(0)
+    audit_id, ledger = submit(store), AlwaysMoved(store)
+    with working(store, examiner, accumulate=CountingAccumulator(), ledger=ledger):
         assert verdict_of(finished(store, audit_id)).provider == small(1).finding
-    assert (examiner.num_calls, store.num_moves) == (2, MAX_MOVES + 1)
+    assert (examiner.num_calls, ledger.num_moves) == (2, MAX_MOVES + 1)
 
 
-def spoiled(store: AuditStore) -> None:
+def spoiled(store: InMemoryAuditStore) -> None:
     """Store evidence of one exchange whose state the accumulator cannot read."""
     submit(store, "earlier")
     job = store.claim()
     assert job is not None
-    store.complete(job, sign(job, PASS), replace(small(1), state_json="{"))
+    complete(store, job, sign(job, PASS), replace(small(1), state_json="{"))
 
 
 @pytest.mark.parametrize("num_refusals", [0, 2], ids=["at-once", "after-refusals"])
@@ -365,8 +399,10 @@ def test_corrupt_evidence_stops_the_worker_and_costs_the_audit_no_attempt(
     spoiled(store)
     audit_id, waiting = submit(store, "request-1"), submit(store, "request-2")
     for _ in range(5):
-        store._refusals["release"] = iter(range(num_refusals))
-        worker = Worker(store, judged, sign, accumulate=CountingAccumulator(), idle_wait_s=0.005)
+        store.refusals["release"] = iter(range(num_refusals))
+        worker = Worker(
+            store, judged, ledger_of(store), accumulate=CountingAccumulator(), idle_wait_s=0.005
+        )
         with pytest.raises(CorruptState, match="DELETE FROM provider_streams"):
             worker.run()
         assert store.get(audit_id).state is AuditState.QUEUED
@@ -382,9 +418,39 @@ def test_corrupt_evidence_stops_the_worker_even_where_the_audit_cannot_be_put_ba
     store = FlakyStore(0)
     spoiled(store)
     audit_id = submit(store)
-    store._refusals["release"] = iter(range(100))
-    worker = Worker(store, judged, sign, accumulate=CountingAccumulator(), idle_wait_s=0.005)
+    store.refusals["release"] = iter(range(100))
+    worker = Worker(
+        store, judged, ledger_of(store), accumulate=CountingAccumulator(), idle_wait_s=0.005
+    )
     with pytest.raises(CorruptState):
         worker.run()
     assert store.get(audit_id).state is AuditState.RUNNING
     assert store.requeue_unfinished() == 1
+
+
+def test_the_intent_is_logged_once_before_the_examination_however_often_the_log_refuses() -> None:
+    store, examiner = FlakyStore(3), Examiner(0)
+    audit_id, ledger = submit(store), FlakyLedger(store)
+    announced_before: list[int] = []
+
+    def examine(request: AuditRequest) -> Examination:
+        announced_before.append(ledger.num_announced)
+        return examiner(request)
+
+    with working(store, examine, ledger=ledger):
+        finished(store, audit_id)
+    assert announced_before == [1]
+    assert (ledger.num_announced, examiner.num_calls) == (1, 1)
+
+
+def test_a_forked_log_stops_the_worker_and_puts_the_audit_back() -> None:
+    class Forked(PlainLedger):
+        def announce(self, job: Job) -> Receipt:
+            raise LogForked("two histories")
+
+    store = memory_store()
+    audit_id = submit(store)
+    worker = Worker(store, judged, Forked(store), accumulate=None, idle_wait_s=0.005)
+    with pytest.raises(LogForked, match="two histories"):
+        worker.run()
+    assert store.get(audit_id).state is AuditState.QUEUED

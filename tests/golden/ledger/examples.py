@@ -3,6 +3,9 @@
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from audit.ledger.keys import SigningKey
+from audit.ledger.seal import seal
+from audit.ledger.statement import build_statement
+from audit.log_records import Artifact, ChainLink, EntryKind, Receipt, SealedEntry
 from audit.records import (
     AuditRequest,
     Claim,
@@ -11,11 +14,13 @@ from audit.records import (
     Outcome,
     Output,
     Prompt,
+    ProviderClaims,
     Reason,
     RunnerBuild,
     SamplingRequest,
     Sensitivity,
     Statistic,
+    Timing,
     Verdict,
 )
 
@@ -33,6 +38,13 @@ def key_of(scalar: int) -> SigningKey:
 
 KEY = key_of(20260102)
 OTHER_KEY = key_of(20260103)
+CHAIN = ChainLink(tenant="default", sequence=3, previous_digest="sha256:" + "44" * 32)
+INTENT = Receipt(log_index=40, entry_digest="sha256:" + "33" * 32)
+ARTIFACT = Artifact(
+    digest="sha256:" + "55" * 32,
+    media_type="application/vnd.inference-audit.tokens.v1+json",
+    content=b"",
+)
 
 
 def example_job() -> Job:
@@ -41,6 +53,8 @@ def example_job() -> Job:
         prompt=Prompt(text=SECRET_PROMPT),
         output=Output(text=SECRET_ANSWER, token_ids=(987_654, 987_655)),
         sampling=SamplingRequest(temperature=0.7, top_p=0.95, seed=2**63 - 1),
+        timing=Timing(started_at="2026-01-02T03:00:00Z"),
+        provider=ProviderClaims(provider="example", endpoint="https://api.example.org/v1"),
     )
     claim = Claim(
         model="example-org/tiny",
@@ -50,6 +64,29 @@ def example_job() -> Job:
     )
     request = AuditRequest(request_id="request-1", exchange=exchange, claim=claim)
     return Job(audit_id="audit-1", request=request, request_digest="sha256:" + "22" * 32, attempt=1)
+
+
+def example_entry(
+    verdict: Verdict, *, chain: ChainLink = CHAIN, intent: Receipt | None = INTENT
+) -> SealedEntry:
+    """Return a verdict as it goes into the log."""
+    statement = build_statement(
+        example_job(),
+        verdict,
+        verified_at=VERIFIED_AT,
+        verifier_version=VERSION,
+        chain=chain,
+        intent=intent,
+        evidence=(ARTIFACT,),
+    )
+    return seal(
+        statement,
+        KEY,
+        kind=EntryKind.VERDICT,
+        chain=chain,
+        entry_key="verdict:audit-1",
+        audit_id="audit-1",
+    )
 
 
 def passed() -> Verdict:

@@ -12,8 +12,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from audit.ledger.envelope import DsseSigner, sign_payload
-from tests.golden.ledger.examples import KEY, OTHER_KEY, VERIFIED_AT, VERSION, example_job, passed
+from audit.ledger.envelope import sign_payload
+from tests.golden.ledger.examples import KEY, OTHER_KEY, example_entry, passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,7 @@ def malformed() -> dict[str, Malformed]:
 
 
 def _good() -> Any:
-    return json.loads(
-        DsseSigner(KEY, lambda: VERIFIED_AT, VERSION)(example_job(), passed()).envelope
-    )
+    return json.loads(example_entry(passed()).envelope)
 
 
 def _outer() -> dict[str, Malformed]:
@@ -46,12 +44,12 @@ def _outer() -> dict[str, Malformed]:
             1, "occurs twice", good[:-1] + b', "payloadType": "text/plain"}'
         ),
         "envelope_nan": _case(1, "NaN is not a JSON number", good[:-1] + b', "extra": NaN}'),
-        "envelope_payload_missing": _edited(2, "payload is missing", lambda e: e.pop("payload")),
+        "envelope_payload_missing": _edited(2, "there is no payload", lambda e: e.pop("payload")),
         "envelope_payload_not_base64": _edited(
-            2, "payload is not base64", lambda e: e.update(payload="!" + e["payload"][1:])
+            2, "is not base64", lambda e: e.update(payload="!" + e["payload"][1:])
         ),
         "envelope_payload_line_break": _edited(
-            2, "payload is not base64", lambda e: e.update(payload=e["payload"] + "\n")
+            2, "is not base64", lambda e: e.update(payload=e["payload"] + "\n")
         ),
         "envelope_payload_stray_bits": _edited(2, "not canonical base64", _stray_bits),
         "envelope_wrong_payload_type": _edited(
@@ -72,13 +70,13 @@ def _signatures() -> dict[str, Malformed]:
             2, "exactly one", lambda e: e["signatures"].append(copy.deepcopy(e["signatures"][0]))
         ),
         "envelope_signature_not_an_object": _edited(
-            2, "not a JSON object", lambda e: e.update(signatures=["sig"])
+            2, "there is no sig", lambda e: e.update(signatures=["sig"])
         ),
         "envelope_keyid_not_a_string": _edited(
-            2, "key id is not a string", lambda e: e["signatures"][0].update(keyid=7)
+            2, "there is no keyid", lambda e: e["signatures"][0].update(keyid=7)
         ),
         "envelope_signature_missing": _edited(
-            2, "signature is missing", lambda e: e["signatures"][0].pop("sig")
+            2, "there is no sig", lambda e: e["signatures"][0].pop("sig")
         ),
         "envelope_bitflip_signature": _edited(5, "not this key's", _flip_signature),
         "envelope_bitflip_payload": _edited(5, "not this key's", _flip_payload),
@@ -107,7 +105,7 @@ def _signed() -> dict[str, Malformed]:
             7, "no subject", _payload().replace(b'"subject"', b'"object"')
         ),
         "statement_without_digest": _payload_case(
-            7, "no subject", _payload().replace(b'{"sha256":"22', b'{"md5":"22')
+            7, "no digest.sha256", _payload().replace(b'{"sha256":"22', b'{"md5":"22')
         ),
         "statement_wrong_predicate_type": _payload_case(
             8,
@@ -118,7 +116,7 @@ def _signed() -> dict[str, Malformed]:
             9, "verdict is 'ALMOST'", _payload().replace(b'"PASSED"', b'"ALMOST"')
         ),
         "statement_without_predicate": _payload_case(
-            9, "verdict is None", _payload().replace(b'"predicate"', b'"prediction"')
+            9, "no predicate", _payload().replace(b'"predicate"', b'"prediction"')
         ),
     }
 

@@ -5,16 +5,7 @@ Run it after an intended change of the signed format only, and review the differ
 
 from pathlib import Path
 
-from audit.ledger.envelope import DsseSigner
-from tests.golden.ledger.examples import (
-    KEY,
-    VERIFIED_AT,
-    VERSION,
-    example_job,
-    failed,
-    inconclusive,
-    passed,
-)
+from tests.golden.ledger.examples import KEY, example_entry, failed, inconclusive, passed
 from tests.golden.ledger.malformed import malformed
 
 GOLDEN = Path(__file__).parent
@@ -23,13 +14,12 @@ ASSETS = Path(__file__).parents[2] / "assets" / "ledger"
 
 def golden_files() -> dict[str, bytes]:
     """Return every golden file's content by name."""
-    sign = DsseSigner(KEY, lambda: VERIFIED_AT, VERSION)
     verdicts = {"passed": passed(), "failed": failed(), "inconclusive": inconclusive()}
-    envelopes = {
-        f"{name}.envelope.json": sign(example_job(), verdict).envelope
-        for name, verdict in verdicts.items()
+    entries = {name: example_entry(verdict) for name, verdict in verdicts.items()}
+    envelopes = {f"{name}.envelope.json": entry.envelope for name, entry in entries.items()}
+    return {**envelopes, "passed.leaf.json": entries["passed"].leaf_body} | {
+        "verdict.pub": KEY.public_key_pem
     }
-    return {**envelopes, "verdict.pub": KEY.public_key_pem}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from storage.memory import InMemoryAuditStore
 from tests.unit.cli.command import run
 from tests.unit.service.examples import PASS, BrokenStore, memory_store, request_of, sign
 from tests.unit.service.running import RunningService, running
-from tests.unit.storage.builders import a_key, a_stream
+from tests.unit.storage.builders import a_key, a_stream, complete
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def keep(store: InMemoryAuditStore, stream: StoredStream) -> None:
     store.submit(request_of(stream.key.provider), "sha256:0")
     job = store.claim()
     assert job is not None
-    store.complete(job, sign(job, PASS), stream)
+    complete(store, job, sign(job, PASS), stream)
 
 
 def bad_stream() -> StoredStream:

@@ -29,13 +29,14 @@ from storage.memory import InMemoryAuditStore
 from tests.unit.service.examples import (
     PASS,
     BrokenStore,
+    PlainLedger,
     judged,
     memory_store,
     request_of,
     sign,
 )
 from tests.unit.service.running import RunningService, running
-from tests.unit.storage.builders import a_key, a_stream
+from tests.unit.storage.builders import a_key, a_stream, complete
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_submit_and_get_return_the_same_audit(client: AuditClient) -> None:
 
 
 def test_watch_follows_an_audit_to_its_signed_verdict(store: InMemoryAuditStore) -> None:
-    worker = Worker(store, judged, sign, accumulate=None, idle_wait_s=5)
+    worker = Worker(store, judged, PlainLedger(store), accumulate=None, idle_wait_s=5)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -100,7 +101,7 @@ def test_list_walks_through_all_pages(client: AuditClient, store: InMemoryAuditS
         client.submit(request_of(f"request-{number}"))
     job = store.claim()
     assert job is not None
-    store.complete(job, sign(job, PASS))
+    complete(store, job, sign(job, PASS))
     found = [audit.request_id for audit in client.list(page_size=2)]
     assert found == [f"request-{number}" for number in (4, 3, 2, 1, 0)]
     passed = client.list(AuditFilter(outcome=Outcome.PASS, model="small"))
@@ -114,7 +115,7 @@ def test_list_providers_walks_through_all_pages(
         client.submit(request_of(f"request-{number}"))
         job = store.claim()
         assert job is not None
-        store.complete(job, sign(job, PASS), a_stream(1, a_key(f"provider-{number}")))
+        complete(store, job, sign(job, PASS), a_stream(1, a_key(f"provider-{number}")))
     found = list(client.list_providers(page_size=2))
     streams = [a_stream(1, a_key(f"provider-{number}")) for number in (4, 3, 2, 1, 0)]
     assert found == [

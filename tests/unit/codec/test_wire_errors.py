@@ -1,6 +1,7 @@
 """Errors survive the wire, and fit it."""
 
 import pytest
+from google.rpc import code_pb2  # type: ignore[import-untyped]
 
 from audit.codec.wire_errors import (
     ServiceStopping,
@@ -13,11 +14,14 @@ from audit.errors import (
     AuditNotFound,
     ConfigurationError,
     CorruptState,
+    EntryNotFound,
     FieldViolation,
     InvalidRequest,
+    LogForked,
     RequestConflict,
     StorageError,
     StreamMoved,
+    VerificationError,
 )
 
 
@@ -26,6 +30,7 @@ from audit.errors import (
     [
         RequestConflict("taken"),
         AuditNotFound("none"),
+        EntryNotFound("the log has no entry 7"),
         ServiceStopping("later"),
         CorruptState.of("sha256:" + "ab" * 32, "finding.num_tokens is not an integer"),
     ],
@@ -52,6 +57,25 @@ def test_a_database_keeps_its_words_to_itself() -> None:
     assert "private" not in str(status)
     assert type(error_of(status)) is StorageError
     assert type(error_of(status_of(StreamMoved("by another worker")))) is StorageError
+
+
+def test_a_fork_is_told_apart_and_names_no_file_of_the_service() -> None:
+    status = status_of(LogForked("the anchor /var/lib/audit/anchor has 12 entries"))
+    assert status is not None
+    assert status.code == code_pb2.DATA_LOSS
+    back = error_of(status)
+    assert type(back) is LogForked
+    assert "keep your checkpoints" in str(back)
+    assert "/var/lib" not in str(status)
+
+
+def test_a_damaged_log_is_told_apart_from_a_forked_one() -> None:
+    status = status_of(VerificationError("tile 0/3 is stored with 17 bytes"))
+    assert status is not None
+    assert status.code == code_pb2.DATA_LOSS
+    back = error_of(status)
+    assert type(back) is VerificationError
+    assert "log fsck" in str(back)
 
 
 def test_errors_that_no_caller_can_act_on_have_no_status() -> None:

@@ -15,8 +15,12 @@ from audit.findings import (
     ProviderFinding,
 )
 from audit.ledger.statement import JsonMembers, build_statement
-from audit.records import Claim, Outcome, Reason, Verdict
+from audit.log_records import Receipt
+from audit.records import Claim, Job, Outcome, ProviderClaims, Reason, Timing, Verdict
 from tests.golden.ledger.examples import (
+    ARTIFACT,
+    CHAIN,
+    INTENT,
     SECRET_ANSWER,
     SECRET_PROMPT,
     VERIFIED_AT,
@@ -32,7 +36,19 @@ def _statement(verdict: Verdict, claim: Claim | None = None) -> JsonMembers:
     job = example_job()
     if claim is not None:
         job = replace(job, request=replace(job.request, claim=claim))
-    return build_statement(job, verdict, verified_at=VERIFIED_AT, verifier_version=VERSION)
+    return _built(job, verdict)
+
+
+def _built(job: Job, verdict: Verdict, intent: Receipt | None = INTENT) -> JsonMembers:
+    return build_statement(
+        job,
+        verdict,
+        verified_at=VERIFIED_AT,
+        verifier_version=VERSION,
+        chain=CHAIN,
+        intent=intent,
+        evidence=(ARTIFACT,),
+    )
 
 
 def _predicate(verdict: Verdict, claim: Claim | None = None) -> JsonMembers:
@@ -92,6 +108,7 @@ def test_the_predicate_shows_all_that_was_measured() -> None:
         "model": {"name": "example-org/tiny", "digest": {"sha256": "11" * 32}},
         "precision": "bfloat16",
         "samplerProfile": "vllm-gumbel-v1",
+        "provider": {"name": "example", "uri": "https://api.example.org/v1"},
     }
     assert predicate["reference"] == {
         "model": {"digest": {"sha256": "11" * 32}},
@@ -193,7 +210,8 @@ def test_only_a_passed_provider_reads_as_passed(outcome: Outcome) -> None:
 
 def test_what_is_not_stated_is_left_out() -> None:
     predicate = _predicate(inconclusive(), Claim())
-    assert predicate["claim"] == {}
+    provider = {"name": "example", "uri": "https://api.example.org/v1"}
+    assert predicate["claim"] == {"provider": provider}
     for name in ("sensitivity", "calibration", "reference", "runner", "meanClippedMarginLogits"):
         assert name not in predicate
     for name in ("policy", "log10EValue", "noise", "diagnosis", "provider"):
@@ -226,11 +244,37 @@ def test_integers_beyond_a_double_become_strings() -> None:
 
 def test_a_claimed_digest_of_unknown_form_is_repeated_as_stated() -> None:
     predicate = _predicate(passed(), Claim(weights_digest="crc32:1234"))
-    assert predicate["claim"] == {"model": {"statedDigest": "crc32:1234"}}
+    claim = predicate["claim"]
+    assert isinstance(claim, dict)
+    assert claim["model"] == {"statedDigest": "crc32:1234"}
+
+
+def test_the_predicate_names_intent_evidence_and_its_place_in_the_chain() -> None:
+    predicate = _predicate(passed())
+    assert predicate["intent"] == {"logIndex": 40, "digest": {"sha256": "33" * 32}}
+    assert predicate["chain"] == {
+        "tenant": "default",
+        "sequence": 3,
+        "previous": {"sha256": "44" * 32},
+    }
+    assert predicate["evidence"] == [
+        {"name": "tokens", "digest": {"sha256": "55" * 32}, "mediaType": ARTIFACT.media_type}
+    ]
+    assert predicate["exchangeObservedAt"] == "2026-01-02T03:00:00Z"
+
+
+def test_a_verdict_without_intent_timing_or_provider_leaves_them_out() -> None:
+    job = example_job()
+    exchange = replace(job.request.exchange, timing=Timing(), provider=ProviderClaims())
+    bare = replace(job, request=replace(job.request, exchange=exchange))
+    predicate = _built(bare, passed(), intent=None)["predicate"]
+    assert isinstance(predicate, dict)
+    assert {"intent", "exchangeObservedAt"}.isdisjoint(predicate)
+    assert "provider" not in predicate["claim"]
 
 
 @pytest.mark.parametrize("digest", ["", "22" * 32, "sha256:22", "sha256:" + "ZZ" * 32])
 def test_an_exchange_without_a_proper_digest_is_refused(digest: str) -> None:
     job = replace(example_job(), request_digest=digest)
     with pytest.raises(InvalidRequest, match="request_digest"):
-        build_statement(job, passed(), verified_at=VERIFIED_AT, verifier_version=VERSION)
+        _built(job, passed())

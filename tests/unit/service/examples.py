@@ -2,9 +2,11 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 from audit.errors import CorruptState
 from audit.findings import Growth, StreamKey
+from audit.log_records import Receipt
 from audit.records import (
     AuditRecord,
     AuditRequest,
@@ -22,7 +24,7 @@ from audit.records import (
     Verdict,
 )
 from storage.memory import InMemoryAuditStore
-from tests.unit.storage.builders import a_key, a_stream
+from tests.unit.storage.builders import LoggedStore, a_key, a_stream, complete
 
 PASS = Verdict(outcome=Outcome.PASS, num_tokens=3, num_matches=3)
 GROWTH = Growth(
@@ -57,6 +59,28 @@ def request_of(
 
 def sign(job: Job, verdict: Verdict) -> SignedVerdict:
     return SignedVerdict(verdict=verdict, envelope=job.audit_id.encode(), key_id="test-key")
+
+
+class PlainLedger:
+    """Signs with the audit's id and ends jobs in a store's log, without a sequencer."""
+
+    def __init__(self, store: LoggedStore) -> None:
+        self.store = store
+
+    def announce(self, job: Job) -> Receipt:
+        return Receipt(log_index=0, entry_digest="sha256:" + "00" * 32)
+
+    def sign(self, job: Job, verdict: Verdict) -> SignedVerdict:
+        return sign(job, verdict)
+
+    def conclude(
+        self, job: Job, examination: Examination, stream: StoredStream | None, intent: Receipt
+    ) -> Receipt:
+        verdict = examination.verdict
+        if stream is not None:
+            verdict = replace(verdict, provider=stream.finding)
+        complete(self.store, job, self.sign(job, verdict), stream)
+        return intent
 
 
 def memory_store() -> InMemoryAuditStore:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from audit.ports import AuditStore
+from audit.service.log_servicer import LogApi
+from audit.service.report_servicer import ReportApi
 from audit.service.server import AuditServer, ServerOptions
 
 OPTIONS = ServerOptions(listen="127.0.0.1:0", watch_interval_s=0.01, grace_s=0.5)
@@ -14,9 +16,17 @@ OPTIONS = ServerOptions(listen="127.0.0.1:0", watch_interval_s=0.01, grace_s=0.5
 class RunningService:
     """The thread that the service runs in; `address` is known once it has started."""
 
-    def __init__(self, store: AuditStore, wake: Callable[[], None], options: ServerOptions) -> None:
+    def __init__(
+        self,
+        store: AuditStore,
+        wake: Callable[[], None],
+        options: ServerOptions,
+        log: LogApi | None,
+        reports: ReportApi | None,
+    ) -> None:
         self.address = ""
         self._store, self._wake, self._options = store, wake, options
+        self._log, self._reports = log, reports
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -38,6 +48,8 @@ class RunningService:
             wake=self._wake,
             new_id=lambda: "incident-1",
             options=self._options,
+            log=self._log,
+            reports=self._reports,
         )
         self.address = f"127.0.0.1:{await server.start()}"
         self._started.set()
@@ -51,8 +63,10 @@ def running(
     *,
     wake: Callable[[], None] = lambda: None,
     options: ServerOptions = OPTIONS,
+    log: LogApi | None = None,
+    reports: ReportApi | None = None,
 ) -> Iterator[RunningService]:
-    service = RunningService(store, wake, options)
+    service = RunningService(store, wake, options, log, reports)
     service.start()
     try:
         yield service

@@ -15,7 +15,7 @@ from audit.errors import CorruptState, StorageError
 from storage.memory import InMemoryAuditStore
 from tests.unit.service.examples import PASS, BrokenStore, memory_store, request_of, sign
 from tests.unit.service.running import running
-from tests.unit.storage.builders import a_key, a_stream
+from tests.unit.storage.builders import a_key, a_stream, complete
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_watch_sends_the_state_at_once_and_ends_with_the_verdict(
             job = store.claim()
         if answer.audit.state == audit_pb2.AUDIT_STATE_RUNNING:
             assert job is not None
-            store.complete(job, sign(job, PASS))
+            complete(store, job, sign(job, PASS))
     assert states == [
         audit_pb2.AUDIT_STATE_QUEUED,
         audit_pb2.AUDIT_STATE_RUNNING,
@@ -195,7 +195,7 @@ def test_providers_are_paged_from_the_latest_update(
         submit(stub, f"request-{number}")
         job = store.claim()
         assert job is not None
-        store.complete(job, sign(job, PASS), a_stream(1, a_key(provider)))
+        complete(store, job, sign(job, PASS), a_stream(1, a_key(provider)))
     request = pb.ListProvidersRequest(page_size=2)
     first = stub.ListProviders(request, timeout=5)
     request.page_token = first.next_page_token

@@ -1,6 +1,7 @@
 """The migrated schema is the models' schema, and starting twice or at once is safe."""
 
 import multiprocessing
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from audit.errors import StorageError
+from audit.ledger.merkle import EMPTY_HEAD
 from storage.engine import WRITES, open_engine
 from storage.models import Base
 from storage.serialise import to_json
@@ -18,11 +20,14 @@ from storage.store import open_store
 from storage.upgrade import migration_config, upgrade
 from tests.unit.storage.builders import (
     CountingIds,
+    Draft,
     StepClock,
+    a_batch,
     a_key,
     a_request,
     a_signed,
     a_stream,
+    complete,
 )
 
 #: A row as the first schema stored it.
@@ -39,8 +44,19 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     made.dispose()
 
 
+@pytest.fixture
+def any_engine(empty_url: str) -> Iterator[Engine]:
+    made = open_engine(empty_url)
+    yield made
+    made.dispose()
+
+
 def _schema_sql(engine: Engine) -> list[str]:
-    query = text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name != :version")
+    # Triggers are the migration's alone.
+    query = text(
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name != :version "
+        "AND type IN ('table', 'index')"
+    )
     with engine.connect() as connection:
         rows = connection.execute(query, {"version": "alembic_version"}).scalars().all()
     return sorted(str(row) for row in rows)
@@ -51,9 +67,9 @@ def _downgrade(engine: Engine, revision: str) -> None:
         command.downgrade(migration_config(connection), revision)
 
 
-def test_the_migrated_schema_equals_the_models(engine: Engine) -> None:
-    upgrade(engine)
-    with engine.connect() as connection:
+def test_the_migrated_schema_equals_the_models(any_engine: Engine) -> None:
+    upgrade(any_engine)
+    with any_engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
@@ -71,8 +87,12 @@ def test_checks_and_sequences_equal_the_models_too(engine: Engine, tmp_path: Pat
 
 
 def _lines(engine: Engine) -> list[list[str]]:
-    # The order of columns and constraints inside a table does not matter, and is not the same.
-    return [sorted(line.strip(" \t,") for line in sql.splitlines()) for sql in _schema_sql(engine)]
+    # The order of columns and constraints inside a table does not matter, and is not the same. A
+    # column that was added stands on the line of the one before.
+    return [
+        sorted(line.strip(" \t,") for line in re.split(r"\n|, (?=tenant VARCHAR)", sql))
+        for sql in _schema_sql(engine)
+    ]
 
 
 def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
@@ -82,13 +102,50 @@ def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
     assert _schema_sql(engine) == before
 
 
-def test_down_removes_every_table_and_up_brings_them_back(engine: Engine) -> None:
+def _tables(engine: Engine) -> dict[str, list[str]]:
+    found = inspect(engine)
+    return {
+        table: sorted(str(column["name"]) for column in found.get_columns(table))
+        for table in found.get_table_names()
+    }
+
+
+def test_down_removes_every_table_and_up_brings_them_back(any_engine: Engine) -> None:
+    upgrade(any_engine)
+    before = _tables(any_engine)
+    _downgrade(any_engine, "base")
+    assert list(_tables(any_engine)) == ["alembic_version"]
+    upgrade(any_engine)
+    assert _tables(any_engine) == before
+
+
+def test_down_and_up_give_the_same_schema_to_the_letter(engine: Engine) -> None:
     upgrade(engine)
     before = _schema_sql(engine)
     _downgrade(engine, "base")
-    assert inspect(engine).get_table_names() == ["alembic_version"]
     upgrade(engine)
     assert _schema_sql(engine) == before
+
+
+def test_the_log_comes_to_a_database_with_audits_and_goes_again(empty_url: str) -> None:
+    engine = open_engine(empty_url)
+    upgrade(engine, "0002")
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(text(INSERT_OLD_AUDIT), {"request": to_json(a_request("one"))})
+    for tenant in ("default", "default"):
+        store = open_store(empty_url, clock=StepClock(), new_id=CountingIds(), tenant="acme")
+        assert store.log.read_head() == EMPTY_HEAD
+        job = store.claim()
+        assert job is not None
+        assert (job.audit_id, job.tenant) == ("old", tenant)
+        store.release(job)
+        store.log.commit(a_batch(store.log, Draft(name="one")), recorded_at="2026")
+        assert store.log.read_head().size == 1
+        store.close()
+        _downgrade(engine, "0002")
+        assert "tenant" not in _tables(engine)["audits"]
+        assert not [table for table in _tables(engine) if table.startswith("log_")]
+    engine.dispose()
 
 
 def test_audits_live_through_the_coming_and_going_of_provider_evidence(tmp_path: Path) -> None:
@@ -100,7 +157,7 @@ def test_audits_live_through_the_coming_and_going_of_provider_evidence(tmp_path:
     store = open_store(url, clock=StepClock(), new_id=CountingIds())
     job = store.claim()
     assert job is not None
-    store.complete(job, a_signed(), a_stream(1))
+    complete(store, job, a_signed(), a_stream(1))
     before = store.get("old")
     store.close()
     _downgrade(engine, "0001")
@@ -134,17 +191,17 @@ def start(url: str) -> None:
     engine.dispose()
 
 
-def test_several_processes_may_start_at_once(tmp_path: Path) -> None:
+def test_several_processes_may_start_at_once(empty_url: str) -> None:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["storage.store"])
-    for number in range(3):
-        url = f"sqlite:///{tmp_path}/{number}/audit.db"
-        starters = [processes.Process(target=start, args=(url,)) for _ in range(4)]
+    for _ in range(3):
+        starters = [processes.Process(target=start, args=(empty_url,)) for _ in range(4)]
         for starter in starters:
             starter.start()
         for starter in starters:
             starter.join()
         assert [starter.exitcode for starter in starters] == [0] * 4
-        engine = open_engine(url)
-        assert "verdicts" in inspect(engine).get_table_names()
+        engine = open_engine(empty_url)
+        assert {"verdicts", "log_entries"} <= set(inspect(engine).get_table_names())
+        _downgrade(engine, "base")
         engine.dispose()

@@ -10,7 +10,14 @@ from audit.errors import StorageError
 from audit.records import AuditState
 from storage.engine import WRITES, open_engine
 from storage.store import SqlAuditStore, open_store
-from tests.unit.storage.builders import CountingIds, StepClock, a_digest, a_request, a_signed
+from tests.unit.storage.builders import (
+    CountingIds,
+    StepClock,
+    a_digest,
+    a_request,
+    a_signed,
+    complete,
+)
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def test_the_envelope_comes_back_byte_for_byte(store: SqlAuditStore) -> None:
     store.submit(a_request("one"), a_digest("one"))
     job = store.claim()
     assert job is not None
-    store.complete(job, a_signed())
+    complete(store, job, a_signed())
     signed = store.get(job.audit_id).signed
     assert signed is not None
     assert signed.envelope == b"first \x00\xff"
@@ -68,12 +75,12 @@ def test_a_failed_completion_leaves_the_job_unfinished(url: str, store: SqlAudit
         url,
         "CREATE TRIGGER disk_full BEFORE INSERT ON verdicts BEGIN SELECT RAISE(ABORT, 'full'); END",
     )
-    with pytest.raises(StorageError, match="recording a verdict: full"):
-        store.complete(job, a_signed())
+    with pytest.raises(StorageError, match="appending to the log: full"):
+        complete(store, job, a_signed())
     record = store.get(job.audit_id)
     assert (record.state, record.finished_at) == (AuditState.RUNNING, None)
     _execute(url, "DROP TRIGGER disk_full")
-    store.complete(job, a_signed())
+    complete(store, job, a_signed())
     assert store.get(job.audit_id).state is AuditState.DONE
 
 
@@ -102,7 +109,7 @@ def test_every_method_maps_database_failures(url: str, store: SqlAuditStore) -> 
         lambda: store.submit(a_request("two"), a_digest("two")),
         lambda: store.get("audit-1"),
         store.claim,
-        lambda: store.complete(job, a_signed()),
+        lambda: complete(store, job, a_signed()),
         lambda: store.release(job),
         store.requeue_unfinished,
     ):

@@ -1,7 +1,7 @@
 """What every AuditStore promises of provider evidence, and what only SQL can get wrong."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +10,21 @@ import pytest
 from sqlalchemy import text
 
 from audit.errors import CorruptState, InvalidRequest, StorageError, StreamMoved
-from audit.ports import AuditStore
 from audit.records import AuditFilter, AuditState, Job
 from storage.engine import WRITES, open_engine
 from storage.memory import InMemoryAuditStore
 from storage.store import SqlAuditStore, open_store
 from tests.unit.storage.builders import (
     CountingIds,
+    LoggedStore,
     StepClock,
     a_digest,
     a_key,
     a_request,
     a_signed,
     a_stream,
+    complete,
 )
-
-
-def _memory(_url: str) -> AuditStore:
-    return InMemoryAuditStore(clock=StepClock(), new_id=CountingIds())
 
 
 def _sql(url: str) -> SqlAuditStore:
@@ -39,14 +36,6 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/audit.db"
 
 
-@pytest.fixture(params=[_memory, _sql], ids=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, url: str) -> Iterator[AuditStore]:
-    make: Callable[[str], AuditStore] = request.param
-    made = make(url)
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def sql(url: str) -> Iterator[SqlAuditStore]:
     made = _sql(url)
@@ -54,7 +43,7 @@ def sql(url: str) -> Iterator[SqlAuditStore]:
     made.close()
 
 
-def _job(store: AuditStore, name: str = "one") -> Job:
+def _job(store: LoggedStore, name: str = "one") -> Job:
     store.submit(a_request(name), a_digest(name))
     job = store.claim()
     assert job is not None
@@ -70,60 +59,60 @@ def _execute(url: str, statement: str) -> None:
     engine.dispose()
 
 
-def test_before_the_first_exchange_there_is_no_evidence(store: AuditStore) -> None:
+def test_before_the_first_exchange_there_is_no_evidence(store: LoggedStore) -> None:
     assert store.read_stream(a_key()) is None
     page = store.list_streams(page_size=1, cursor=None)
     assert (page.streams, page.next_cursor) == ((), None)
 
 
-def test_evidence_is_stored_with_the_verdict_and_read_by_its_key(store: AuditStore) -> None:
+def test_evidence_is_stored_with_the_verdict_and_read_by_its_key(store: LoggedStore) -> None:
     for version in (1, 2, 3):
         job = _job(store, f"r{version}")
-        store.complete(job, a_signed(), a_stream(version))
+        complete(store, job, a_signed(), a_stream(version))
         assert store.get(job.audit_id).state is AuditState.DONE
         assert store.read_stream(a_key()) == a_stream(version)
     assert store.read_stream(a_key("other")) is None
     assert store.read_stream(a_key(endpoint="https://elsewhere.example")) is None
 
 
-def test_a_completion_without_evidence_leaves_it_alone(store: AuditStore) -> None:
-    store.complete(_job(store, "one"), a_signed(), a_stream(1))
-    store.complete(_job(store, "two"), a_signed())
+def test_a_completion_without_evidence_leaves_it_alone(store: LoggedStore) -> None:
+    complete(store, _job(store, "one"), a_signed(), a_stream(1))
+    complete(store, _job(store, "two"), a_signed())
     assert store.read_stream(a_key()) == a_stream(1)
 
 
 @pytest.mark.parametrize("version", [1, 2, 4, 9], ids=["anew", "stale", "ahead", "far-ahead"])
-def test_an_update_of_another_version_stores_nothing(store: AuditStore, version: int) -> None:
+def test_an_update_of_another_version_stores_nothing(store: LoggedStore, version: int) -> None:
     for number in (1, 2):
-        store.complete(_job(store, f"r{number}"), a_signed(), a_stream(number))
+        complete(store, _job(store, f"r{number}"), a_signed(), a_stream(number))
     job = _job(store)
     with pytest.raises(StreamMoved, match="read it again"):
-        store.complete(job, a_signed(), a_stream(version))
+        complete(store, job, a_signed(), a_stream(version))
     record = store.get(job.audit_id)
     assert (record.state, record.signed, record.finished_at) == (AuditState.RUNNING, None, None)
     assert store.read_stream(a_key()) == a_stream(2)
-    store.complete(job, a_signed(), a_stream(3))
+    complete(store, job, a_signed(), a_stream(3))
     assert store.read_stream(a_key()) == a_stream(3)
 
 
-def test_an_update_of_unknown_evidence_stores_nothing(store: AuditStore) -> None:
+def test_an_update_of_unknown_evidence_stores_nothing(store: LoggedStore) -> None:
     job = _job(store)
     with pytest.raises(StreamMoved):
-        store.complete(job, a_signed(), a_stream(2))
+        complete(store, job, a_signed(), a_stream(2))
     assert store.read_stream(a_key()) is None
     assert store.get(job.audit_id).state is AuditState.RUNNING
 
 
-def test_completing_twice_counts_the_exchange_once(store: AuditStore) -> None:
+def test_completing_twice_counts_the_exchange_once(store: LoggedStore) -> None:
     job = _job(store)
-    store.complete(job, a_signed(), a_stream(1))
+    complete(store, job, a_signed(), a_stream(1))
     for version in (1, 2):
-        store.complete(job, a_signed(mark="second"), a_stream(version))
+        complete(store, job, a_signed(mark="second"), a_stream(version))
     assert store.read_stream(a_key()) == a_stream(1)
     assert store.get(job.audit_id).signed == a_signed()
 
 
-def test_of_concurrent_writers_each_counts_once(store: AuditStore) -> None:
+def test_of_concurrent_writers_each_counts_once(store: LoggedStore) -> None:
     num_writers, num_rounds = 4, 6
     names = [f"r{number}" for number in range(num_writers * num_rounds)]
     jobs = [_job(store, name) for name in names]
@@ -137,7 +126,7 @@ def test_of_concurrent_writers_each_counts_once(store: AuditStore) -> None:
                 stored = store.read_stream(a_key())
                 try:
                     version = 1 if stored is None else stored.version + 1
-                    store.complete(job, a_signed(), a_stream(version))
+                    complete(store, job, a_signed(), a_stream(version))
                     break
                 except StreamMoved:
                     num_moves += 1
@@ -148,24 +137,24 @@ def test_of_concurrent_writers_each_counts_once(store: AuditStore) -> None:
     assert store.read_stream(a_key()) == a_stream(len(jobs))
 
 
-def test_evidence_under_the_id_of_another_key_is_corrupt(store: AuditStore) -> None:
-    store.complete(_job(store, "one"), a_signed(), a_stream(1))
+def test_evidence_under_the_id_of_another_key_is_corrupt(store: LoggedStore) -> None:
+    complete(store, _job(store, "one"), a_signed(), a_stream(1))
     job = _job(store, "two")
     elsewhere = a_key(endpoint="https://elsewhere.example")
     with pytest.raises(CorruptState, match="another key"):
-        store.complete(job, a_signed(), a_stream(1, elsewhere))
+        complete(store, job, a_signed(), a_stream(1, elsewhere))
     assert store.get(job.audit_id).state is AuditState.RUNNING
     assert store.read_stream(a_key()) == a_stream(1)
 
 
-def _update(store: AuditStore, provider: str) -> None:
+def _update(store: LoggedStore, provider: str) -> None:
     previous = store.read_stream(a_key(provider))
     version = 1 if previous is None else previous.version + 1
     job = _job(store, f"{provider}-{version}")
-    store.complete(job, a_signed(), a_stream(version, a_key(provider)))
+    complete(store, job, a_signed(), a_stream(version, a_key(provider)))
 
 
-def test_pages_run_from_the_latest_update_without_gap_or_repeat(store: AuditStore) -> None:
+def test_pages_run_from_the_latest_update_without_gap_or_repeat(store: LoggedStore) -> None:
     for provider in ("a", "b", "c", "d", "e", "b"):
         _update(store, provider)
     seen: list[str] = []
@@ -193,13 +182,13 @@ def test_providers_updated_at_the_same_moment_are_all_listed() -> None:
     "cursor",
     ["", "x", "not a cursor", "é", "AAAA", "A" * 32, "c3RyZWFtIA==", "c3RyZWFtIACAYiBj", "=" * 32],
 )
-def test_a_malformed_cursor_names_the_page_token(store: AuditStore, cursor: str) -> None:
+def test_a_malformed_cursor_names_the_page_token(store: LoggedStore, cursor: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         store.list_streams(page_size=1, cursor=cursor)
     assert [violation.field for violation in caught.value.violations] == ["page_token"]
 
 
-def test_cursors_of_audits_and_providers_are_told_apart(store: AuditStore) -> None:
+def test_cursors_of_audits_and_providers_are_told_apart(store: LoggedStore) -> None:
     for provider in ("a", "b"):
         _update(store, provider)
     of_audits = store.list(AuditFilter(), page_size=1, cursor=None).next_cursor
@@ -211,12 +200,12 @@ def test_cursors_of_audits_and_providers_are_told_apart(store: AuditStore) -> No
 
 
 @pytest.mark.parametrize("page_size", [0, -1])
-def test_a_page_without_room_is_refused(store: AuditStore, page_size: int) -> None:
+def test_a_page_without_room_is_refused(store: LoggedStore, page_size: int) -> None:
     with pytest.raises(InvalidRequest, match="page_size"):
         store.list_streams(page_size=page_size, cursor=None)
 
 
-def test_an_uncounted_release_gives_the_attempt_back(store: AuditStore) -> None:
+def test_an_uncounted_release_gives_the_attempt_back(store: LoggedStore) -> None:
     for _ in range(5):
         job = _job(store)
         assert job.attempt == 1
@@ -230,22 +219,22 @@ def test_an_uncounted_release_gives_the_attempt_back(store: AuditStore) -> None:
 
 
 def test_evidence_outlives_the_store(url: str, sql: SqlAuditStore) -> None:
-    sql.complete(_job(sql), a_signed(), a_stream(1))
+    complete(sql, _job(sql), a_signed(), a_stream(1))
     sql.close()
     reopened = open_store(url, clock=StepClock(), new_id=CountingIds("later"))
     assert reopened.read_stream(a_key()) == a_stream(1)
-    reopened.complete(_job(reopened, "two"), a_signed(), a_stream(2))
+    complete(reopened, _job(reopened, "two"), a_signed(), a_stream(2))
     assert reopened.list_streams(page_size=9, cursor=None).streams == (a_stream(2),)
     reopened.close()
 
 
 def test_a_failed_update_leaves_job_and_evidence_as_they_were(url: str, sql: SqlAuditStore) -> None:
-    sql.complete(_job(sql, "one"), a_signed(), a_stream(1))
+    complete(sql, _job(sql, "one"), a_signed(), a_stream(1))
     job = _job(sql, "two")
     full = "BEGIN SELECT RAISE(ABORT, 'full'); END"
     _execute(url, f"CREATE TRIGGER disk_full BEFORE UPDATE ON provider_streams {full}")
-    with pytest.raises(StorageError, match="recording a verdict: full"):
-        sql.complete(job, a_signed(), a_stream(2))
+    with pytest.raises(StorageError, match="appending to the log: full"):
+        complete(sql, job, a_signed(), a_stream(2))
     record = sql.get(job.audit_id)
     assert (record.state, record.signed) == (AuditState.RUNNING, None)
     assert sql.read_stream(a_key()) == a_stream(1)
@@ -273,7 +262,7 @@ def test_a_damaged_row_names_its_stream_and_the_remedy_and_is_kept(
     url: str, sql: SqlAuditStore, damage: str, says: str
 ) -> None:
     for version in (1, 2):
-        sql.complete(_job(sql, f"r{version}"), a_signed(), a_stream(version))
+        complete(sql, _job(sql, f"r{version}"), a_signed(), a_stream(version))
     _execute(url, f"UPDATE provider_streams SET {damage}")  # noqa: S608
     before = _rows(url)
     for read in (
@@ -291,18 +280,18 @@ def test_a_damaged_row_names_its_stream_and_the_remedy_and_is_kept(
 def test_a_row_whose_key_is_damaged_is_neither_found_nor_replaced(
     url: str, sql: SqlAuditStore, damage: str
 ) -> None:
-    sql.complete(_job(sql, "one"), a_signed(), a_stream(1))
+    complete(sql, _job(sql, "one"), a_signed(), a_stream(1))
     _execute(url, f"UPDATE provider_streams SET {damage}")  # noqa: S608
     before, job = _rows(url), _job(sql, "two")
     assert sql.read_stream(a_key()) is None
     with pytest.raises(CorruptState, match="another key"):
-        sql.complete(job, a_signed(), a_stream(1))
+        complete(sql, job, a_signed(), a_stream(1))
     assert _rows(url) == before
 
 
 def test_two_rows_of_one_key_are_corrupt(url: str, sql: SqlAuditStore) -> None:
-    sql.complete(_job(sql, "one"), a_signed(), a_stream(1))
-    sql.complete(_job(sql, "two"), a_signed(), a_stream(1, a_key("b")))
+    complete(sql, _job(sql, "one"), a_signed(), a_stream(1))
+    complete(sql, _job(sql, "two"), a_signed(), a_stream(1, a_key("b")))
     _execute(url, "UPDATE provider_streams SET provider = 'acme'")
     with pytest.raises(CorruptState, match="has the same key"):
         sql.read_stream(a_key())
@@ -312,7 +301,7 @@ def test_evidence_that_json_cannot_carry_is_refused(sql: SqlAuditStore) -> None:
     job, stream = _job(sql), a_stream(1)
     endless = replace(stream, finding=replace(stream.finding, log10_e_value=float("inf")))
     with pytest.raises(StorageError, match="report this as a bug"):
-        sql.complete(job, a_signed(), endless)
+        complete(sql, job, a_signed(), endless)
     assert sql.get(job.audit_id).state is AuditState.RUNNING
 
 
@@ -322,7 +311,7 @@ def test_a_lost_table_is_a_storage_error(url: str, sql: SqlAuditStore) -> None:
     for call in (
         lambda: sql.read_stream(a_key()),
         lambda: sql.list_streams(page_size=1, cursor=None),
-        lambda: sql.complete(job, a_signed(), a_stream(1)),
+        lambda: complete(sql, job, a_signed(), a_stream(1)),
     ):
         with pytest.raises(StorageError, match="no such table"):
             call()

@@ -1,0 +1,224 @@
+"""Opens the verdict log: database, keys, sequencer, witnesses."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import rfc8785
+
+from audit.app.base import VERSION, new_id, utc_now
+from audit.config import LogSettings, ReplaySettings, ServiceSettings
+from audit.errors import ConfigurationError, LogForked, VerificationError
+from audit.judge.calibration_file import load_calibration
+from audit.judge.policy import load_policy
+from audit.ledger.anchor import Anchor
+from audit.ledger.entries import KeyAction, KeyEvent
+from audit.ledger.issuer import CheckpointIssuer, LogIdentity
+from audit.ledger.log_keys import open_identity
+from audit.ledger.notes import parse_note
+from audit.ledger.publisher import Publisher, Stamp, Witness
+from audit.ledger.recorder import Recorder
+from audit.ledger.sequencer import Sequencer
+from audit.ledger.signers import Signer, open_signer
+from audit.ledger.timestamps import request_timestamp
+from audit.ledger.verdict_log import Trust, VerdictLog
+from audit.ledger.witness.gather import Gatherer
+from audit.ledger.witness_policy import parse_policy
+from audit.log_records import StoredCheckpoint
+from storage.store import SqlAuditStore, open_store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLog:
+    """An open log with its keys; nothing is appended before `running_log`."""
+
+    settings: ServiceSettings
+    store: SqlAuditStore
+    identity: LogIdentity
+    signer: Signer
+    anchor: Anchor
+    sequencer: Sequencer
+    recorder: Recorder
+    publisher: Publisher
+    reader: VerdictLog
+
+
+@contextmanager
+def open_log(settings: ServiceSettings) -> Iterator[OpenLog]:
+    """Open database and keys, making them at the first start; close the database on leaving.
+
+    Raises: ConfigurationError, StorageError.
+    """
+    signer = _open_signer(settings)
+    identity = open_identity(
+        settings.log.origin, settings.log_key_path, is_post_quantum=settings.log.is_post_quantum
+    )
+    store = open_store(settings.database, clock=utc_now, new_id=new_id, tenant=settings.log.tenant)
+    try:
+        anchor = Anchor(settings.anchor_path, identity.signers[0].key)
+        issuer = CheckpointIssuer(store.log, identity, anchor, utc_now)
+        sequencer = Sequencer(store.log, issuer, utc_now)
+        reader = VerdictLog(store.log, _trust(settings, identity))
+        yield OpenLog(
+            settings=settings,
+            store=store,
+            identity=identity,
+            signer=signer,
+            anchor=anchor,
+            sequencer=sequencer,
+            recorder=Recorder(
+                sequencer=sequencer,
+                signer=signer,
+                clock=utc_now,
+                version=VERSION,
+                tenant=settings.log.tenant,
+            ),
+            publisher=_publisher(settings, store, reader, sequencer.halt),
+            reader=reader,
+        )
+    finally:
+        store.close()
+
+
+@contextmanager
+def running_log(log: OpenLog, replay: ReplaySettings | None = None) -> Iterator[OpenLog]:
+    """Append to a log: start it, introduce its key, and log what the replay rests on.
+
+    Yields the log with a recorder that names policy and calibration in each intent.
+    Raises: LogForked, ConfigurationError, StorageError.
+    """
+    log.sequencer.start()
+    try:
+        _require_current_key(log)
+        running = log if replay is None else _with_sources(log, replay)
+        log.publisher.start()
+        try:
+            yield running
+        finally:
+            log.publisher.stop()
+    finally:
+        log.sequencer.stop()
+
+
+def _with_sources(log: OpenLog, replay: ReplaySettings) -> OpenLog:
+    policy = load_policy(replay.policy)
+    log.recorder.log_policy(policy.policy_id, rfc8785.dumps(policy.content()))
+    calibration_id = None
+    if replay.calibration is not None:
+        calibration_id = load_calibration(replay.calibration).calibration_id
+        log.recorder.log_calibration(calibration_id, replay.calibration.read_bytes())
+    recorder = replace(log.recorder, policy_id=policy.policy_id, calibration_id=calibration_id)
+    return replace(log, recorder=recorder)
+
+
+def _require_current_key(log: OpenLog) -> None:
+    """Introduce the first verdict key; refuse one that the log does not know as current.
+
+    Raises: ConfigurationError.
+    """
+    keys, key_id = log.reader.verdict_keys(), log.signer.key_id
+    if not keys:
+        event = KeyEvent(
+            action=KeyAction.INTRODUCED, key_id=key_id, public_key_pem=log.signer.public_key_pem
+        )
+        log.recorder.log_key_event(event)
+    elif not any(key.key_id == key_id and key.below_index is None for key in keys):
+        raise ConfigurationError(
+            f"the log does not know the verdict key {key_id[:16]}... as current: name the key that "
+            "it knows, or replace that one by `inference-audit keys rotate`"
+        )
+
+
+def _open_signer(settings: ServiceSettings) -> Signer:
+    log = settings.log
+    if log.signer is None:
+        return open_signer(str(settings.key_path))
+    public_key = None if log.signer_public_key is None else _read(log.signer_public_key)
+    return open_signer(log.signer, public_key_pem=public_key)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return _read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8 text") from error
+
+
+def _trust(settings: ServiceSettings, identity: LogIdentity) -> Trust:
+    log = settings.log
+    policy = None if log.witness_policy is None else _read_text(log.witness_policy)
+    chains = () if log.timestamp_chain is None else (_read_text(log.timestamp_chain),)
+    trust = Trust(
+        log_key=identity.signers[0].key, witness_policy=policy, timestamp_authorities=chains
+    )
+    try:
+        parse_policy(trust.policy_text())
+    except VerificationError as error:
+        raise ConfigurationError(
+            f"the witness policy {log.witness_policy} cannot be used: {error}. It has lines for "
+            "witnesses, groups and the quorum; the log's own line is added"
+        ) from error
+    return trust
+
+
+def _publisher(
+    settings: ServiceSettings,
+    store: SqlAuditStore,
+    log: VerdictLog,
+    on_fork: Callable[[LogForked], None],
+) -> Publisher:
+    given = settings.log
+    witness = None
+    if given.witness_policy is not None:
+        witness = _witness(store, log)
+    return Publisher(
+        store.log,
+        utc_now,
+        interval_s=given.publish_interval_s,
+        witness=witness,
+        stamp=_stamper(given, log.trust),
+        authority=given.timestamp_authority or "",
+        stamp_interval_s=given.timestamp_interval_s,
+        on_fork=on_fork,
+    )
+
+
+def _witness(store: SqlAuditStore, log: VerdictLog) -> Witness:
+    gatherer = Gatherer(policy=parse_policy(log.trust.policy_text()), prove=log.consistency)
+
+    def witness(checkpoint: StoredCheckpoint) -> tuple[bytes, bool]:
+        gathered = gatherer.gather(checkpoint.note)
+        held = store.log.read_head().size
+        if gathered.ahead is not None and gathered.ahead > held:
+            raise LogForked(
+                f"a witness has seen {gathered.ahead} entries of this log, the database holds "
+                f"{held}: it was restored from an older copy. Stop, and restore the newest one"
+            )
+        return gathered.note, gathered.is_met
+
+    return witness
+
+
+def _stamper(given: LogSettings, trust: Trust) -> Stamp | None:
+    authority = given.timestamp_authority
+    if authority is None:
+        return None
+    if not trust.timestamp_authorities:
+        raise ConfigurationError(
+            "a time-stamp authority needs its certificates, or nobody can check its stamps: name "
+            "the PEM file of its chain as well"
+        )
+
+    def stamp(note: bytes) -> bytes:
+        text = parse_note(note).text
+        return request_timestamp(text, authority, trust.timestamp_authorities)
+
+    return stamp

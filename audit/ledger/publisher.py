@@ -1,0 +1,127 @@
+"""Takes new checkpoints to the witnesses and the time-stamp authority, beside the service.
+
+What fails here is logged and tried again at the next turn; it never holds up an audit. A quorum
+that is not met shows in reports and in `LogService`, which ask for witnessed checkpoints.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from audit.errors import AuditError, LogForked
+from audit.log_records import StoredCheckpoint, StoredTimestamp
+from audit.ports import Clock, LogStore
+
+_log = logging.getLogger(__name__)
+
+#: An unchanged tree is witnessed anew this often, so that readers can tell a quiet log from a dead
+#: one (Tessera republishes every 10 minutes).
+REPUBLISH_S = 600.0
+
+#: Returns the note with the witnesses' lines, and whether their quorum is met. Raises LogForked
+#: where a witness has seen more of the log than there is.
+Witness = Callable[[StoredCheckpoint], tuple[bytes, bool]]
+#: Returns an RFC 3161 response over a note.
+Stamp = Callable[[bytes], bytes]
+
+
+class Publisher:
+    """Runs in a thread of its own until it is stopped."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        clock: Clock,
+        *,
+        interval_s: float,
+        witness: Witness | None = None,
+        stamp: Stamp | None = None,
+        authority: str = "",
+        stamp_interval_s: float = 3600.0,
+        on_fork: Callable[[LogForked], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._interval_s = interval_s
+        self._witness = witness
+        self._stamp = stamp
+        self._authority = authority
+        self._stamp_interval_s = stamp_interval_s
+        self._on_fork = on_fork
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stamped_at: str | None = None
+
+    def start(self) -> None:
+        """Start, where there is anybody to ask."""
+        if self._witness is None and self._stamp is None:
+            return
+        self._thread = threading.Thread(target=self._run, name="log-publisher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the turn under way."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def turn(self) -> None:
+        """Ask witnesses and authority once, where it is time to. Raises: AuditError."""
+        latest = self._store.latest_checkpoint()
+        if latest is None:
+            return
+        if self._witness is not None and self._is_due(latest):
+            note, is_met = self._witness(latest)
+            if is_met:
+                self._store.save_checkpoint(
+                    StoredCheckpoint(
+                        size=latest.size,
+                        root=latest.root,
+                        note=note,
+                        issued_at=self._clock(),
+                        is_witnessed=True,
+                    )
+                )
+            else:
+                _log.warning("checkpoint %d: the witnesses' quorum is not met", latest.size)
+        if self._stamp is not None and self._is_unstamped(latest):
+            self._store.save_timestamp(
+                StoredTimestamp(
+                    size=latest.size,
+                    authority=self._authority,
+                    response=self._stamp(latest.note),
+                    obtained_at=self._clock(),
+                )
+            )
+            self._stamped_at = self._clock()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.turn()
+            except LogForked as error:
+                _log.error("the log is forked: %s", error)
+                if self._on_fork is not None:
+                    self._on_fork(error)
+                return
+            except AuditError as error:
+                _log.warning("the checkpoint was not taken further: %s", error)
+            self._stopping.wait(self._interval_s)
+
+    def _is_due(self, latest: StoredCheckpoint) -> bool:
+        witnessed = self._store.latest_checkpoint(witnessed=True)
+        if witnessed is None or witnessed.size < latest.size:
+            return True
+        return _elapsed_s(witnessed.issued_at, self._clock()) >= REPUBLISH_S
+
+    def _is_unstamped(self, latest: StoredCheckpoint) -> bool:
+        if self._store.list_timestamps(first_size=latest.size, limit=1):
+            return False
+        # After a restart the first tree is stamped at once.
+        is_old = _elapsed_s(self._stamped_at, self._clock()) if self._stamped_at else None
+        return is_old is None or is_old >= self._stamp_interval_s
+
+
+def _elapsed_s(since: str, until: str) -> float:
+    return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()

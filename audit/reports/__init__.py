@@ -1,0 +1,1 @@
+"""Compliance reports over the verdict log: collected once, rendered many times."""

@@ -1,0 +1,61 @@
+"""Signed entries that are no verdicts to lines of the report."""
+
+from audit.reports import members as m
+from audit.reports.opening import Opened
+from audit.reports.records import ErasureLine, KeyEventLine, ReportLine, SweepLine
+
+
+def read_key_event(opened: Opened) -> KeyEventLine:
+    """Return what happened to a key. Raises: VerificationError."""
+    predicate = opened.predicate
+    below = m.optional_integer(predicate, "belowIndex")
+    compromised_at = m.optional_text(predicate, "compromisedAt")
+    notes = (
+        m.optional_text(predicate, "reason"),
+        None if below is None else f"counts below index {below}",
+        None if compromised_at is None else f"compromised at {compromised_at}",
+    )
+    return KeyEventLine(
+        log_index=opened.log_index,
+        key_id=m.text(m.child(predicate, "key"), "id"),
+        event=m.text(predicate, "action"),
+        occurred_at=opened.signed_at,
+        note="; ".join(note for note in notes if note) or None,
+    )
+
+
+def read_erasure(opened: Opened) -> ErasureLine:
+    """Return what was erased; how much of it was seen is added later. Raises: VerificationError."""
+    erasure = m.child(opened.predicate, "erasure")
+    return ErasureLine(
+        log_index=opened.log_index,
+        tenant=m.text(erasure, "tenant"),
+        before=m.text(erasure, "before"),
+        below_index=m.integer(erasure, "belowIndex"),
+        erased_at=opened.signed_at,
+        num_stated=m.optional_integer(erasure, "numEntries"),
+        num_seen=0,
+    )
+
+
+def read_report(opened: Opened) -> ReportLine:
+    """Return an earlier report."""
+    return ReportLine(
+        log_index=opened.log_index,
+        manifest_digest=opened.subject_digest,
+        reported_at=opened.signed_at,
+    )
+
+
+def read_sweep(opened: Opened) -> SweepLine:
+    """Return what a sweep bound itself to. Raises: VerificationError."""
+    predicate = opened.predicate
+    sampling = m.child(predicate, "sampling")
+    return SweepLine(
+        log_index=opened.log_index,
+        sweep_id=m.text(predicate, "sweepId"),
+        committed_at=opened.signed_at,
+        commitment=opened.subject_digest,
+        planned_fraction=m.optional_number(sampling, "fraction"),
+        population=m.optional_integer(sampling, "population"),
+    )

@@ -1,0 +1,178 @@
+"""How many signed verdicts does one process log in a second, each durable when acknowledged?
+
+Method: so many audits are accepted and claimed beforehand. Then `--concurrency` threads hand over
+verdicts, each thread one at a time, waiting for its receipt: the verdict is signed with ECDSA P-256
+at its place in the tenant's chain, committed with its job's end, its leaf and the tree, and covered
+by a signed checkpoint that is stored and anchored. The verdict has the size of a typical one (all
+fields set). A second pass measures intents alone. Everything runs in this process; PostgreSQL is a
+private cluster of this machine with fsync on, whose processes share the two cores.
+
+Floors of the same run: durable appends of one 4 KiB block to a file of the same folder, one after
+the other, and P-256 signatures on one thread.
+
+    python benchmarks/log_throughput.py [--database sqlite|postgresql] [--num-verdicts 6000]
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from audit.app import new_id, utc_now
+from audit.ledger.fsck import check_log
+from audit.log_records import Receipt
+from audit.records import Examination, Job
+from storage.store import SqlAuditStore, open_store
+from tests.golden.ledger.examples import example_job, passed
+from tests.support.logs import Log, log_signer, running, verdict_key
+
+FLOOR_S = 1.0
+
+
+def durable_appends_per_s(folder: Path) -> float:
+    """Return how many 4 KiB appends a second reach the disk, one after the other."""
+    block, count, end = bytes(4096), 0, time.perf_counter() + FLOOR_S
+    with (folder / "floor").open("wb", buffering=0) as file:
+        while time.perf_counter() < end:
+            file.write(block)
+            os.fdatasync(file.fileno())
+            count += 1
+    return count / FLOOR_S
+
+
+def signatures_per_s() -> float:
+    """Return how many P-256 signatures a second one thread makes."""
+    key, count, end = verdict_key(), 0, time.perf_counter() + FLOOR_S
+    while time.perf_counter() < end:
+        key.sign(bytes(2048))
+        count += 1
+    return count / FLOOR_S
+
+
+_prefixes = itertools.count()
+
+
+def claimed_jobs(store: SqlAuditStore, count: int) -> list[Job]:
+    """Return jobs of audits that were accepted and taken."""
+    request, prefix = example_job().request, next(_prefixes)
+
+    def accept(number: int) -> None:
+        one = replace(request, request_id=f"request-{prefix}-{number}")
+        store.submit(one, "sha256:" + "22" * 32)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(accept, range(count)))
+    found = [store.claim() for _ in range(count)]
+    return [job for job in found if job is not None]
+
+
+def measure(
+    jobs: Sequence[Job], work: Callable[[Job], Receipt], concurrency: int
+) -> dict[str, float]:
+    """Return rate and latency of handing over one entry per job."""
+    todo, latencies_s, lock = iter(jobs), list[float](), threading.Lock()
+
+    def hand_over() -> None:
+        while True:
+            with lock:
+                job = next(todo, None)
+            if job is None:
+                return
+            began = time.perf_counter()
+            work(job)
+            latencies_s.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    threads = [threading.Thread(target=hand_over) for _ in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed_s = time.perf_counter() - began
+    latencies_s.sort()
+    return {
+        "entries_per_s": round(len(jobs) / elapsed_s, 1),
+        "p50_ms": round(1000 * latencies_s[len(latencies_s) // 2], 1),
+        "p99_ms": round(1000 * latencies_s[int(len(latencies_s) * 0.99)], 1),
+    }
+
+
+def run(log: Log, jobs: Sequence[Job], concurrency: int) -> dict[str, dict[str, float]]:
+    """Return the figures for intents, then for verdicts."""
+    receipts = dict[str, Receipt]()
+
+    def announce(job: Job) -> Receipt:
+        receipts[job.audit_id] = log.recorder.announce(job)
+        return receipts[job.audit_id]
+
+    examination = Examination(verdict=passed())
+
+    def conclude(job: Job) -> Receipt:
+        return log.recorder.conclude(job, examination, None, receipts[job.audit_id])
+
+    return {
+        "intents": measure(jobs, announce, concurrency),
+        "verdicts": measure(jobs, conclude, concurrency),
+    }
+
+
+def open_database(kind: str, folder: Path, stack: ExitStack) -> SqlAuditStore:
+    """Return a fresh store."""
+    url = f"sqlite:///{folder}/audit.db"
+    if kind == "postgresql":
+        from tests.support.postgres import running_cluster
+
+        url = stack.enter_context(running_cluster()).new_database()
+    store = open_store(url, clock=utc_now, new_id=new_id)
+    stack.callback(store.close)
+    return store
+
+
+def main() -> None:
+    """Measure and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--num-verdicts", type=int, default=6000)
+    parser.add_argument("--concurrency", type=int, nargs="*", default=[1, 128])
+    args = parser.parse_args()
+    figures = {}
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        floors = {
+            "durable_appends_per_s": durable_appends_per_s(folder),
+            "p256_signatures_per_s": signatures_per_s(),
+        }
+        store = open_database(args.database, folder, stack)
+        with running(store.log, folder, utc_now) as log:
+            for concurrency in args.concurrency:
+                share = 1 if concurrency >= 16 else 20
+                jobs = claimed_jobs(store, args.num_verdicts // share)
+                figures[str(concurrency)] = run(log, jobs, concurrency)
+        problems = check_log(store.log, log_signer().key).problems
+        if problems:
+            raise SystemExit(f"the log contradicts itself: {problems[:3]}")
+    print(
+        json.dumps(
+            {
+                "benchmark": "log_throughput",
+                "database": args.database,
+                "by_concurrency": figures,
+                "floors": floors,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

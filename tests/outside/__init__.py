@@ -1,0 +1,1 @@
+"""Our verdicts in the hands of verifiers that we did not write."""

@@ -1,0 +1,1 @@
+"""Tests of the witness, and of those who ask it."""
