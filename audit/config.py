@@ -6,8 +6,11 @@ The only module that names environment variables. Times, ids and keys are decide
 down.
 """
 
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from audit.errors import ConfigurationError
 
@@ -60,13 +63,17 @@ class LogSettings:
     key_path: Path | None = None
     """The log's own key; None takes `log-key.pem` beside the verdict key."""
     anchor_path: Path | None = None
-    """Holds the newest checkpoint outside the database; None: `log-anchor` beside the verdict key."""
+    """Holds the newest checkpoint; None takes `log-anchor` beside the verdict key."""
     is_post_quantum: bool = False
     """Whether checkpoints carry an ML-DSA-44 line too."""
     tenant: str = "default"
+    retention_days: int | None = None
+    """After so many days content of this service's tenant is erased; None keeps everything."""
     signer: str | None = None
     """URI of a verdict key that is not in a file; needs `signer_public_key`."""
     signer_public_key: Path | None = None
+    signer_secret: Path | None = None
+    """File with the PIN or other secret that the signer asks for."""
     witness_policy: Path | None = None
     """C2SP tlog-policy file: the witnesses asked, and how many must answer."""
     timestamp_authority: str | None = None
@@ -97,6 +104,37 @@ class ServiceSettings:
     def anchor_path(self) -> Path:
         """The file of the anchor."""
         return self.log.anchor_path or self.key_path.with_name("log-anchor")
+
+
+def load_log_settings(path: Path | None) -> LogSettings:
+    """Return the settings of a TOML file, its paths relative to its own folder; None the defaults.
+
+    Raises: ConfigurationError naming what is unknown or of the wrong kind.
+    """
+    if path is None:
+        return LogSettings()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"cannot read the log settings {path}: {error}") from error
+    return LogSettings(**{name: _setting(path, name, value) for name, value in document.items()})
+
+
+def _setting(path: Path, name: str, value: object) -> Any:
+    kinds = get_type_hints(LogSettings)
+    if name not in kinds:
+        known = ", ".join(sorted(kinds))
+        raise ConfigurationError(f"{path}: there is no setting {name!r}; known are: {known}")
+    wanted = [kind for kind in get_args(kinds[name]) or (kinds[name],) if kind is not NoneType]
+    if Path in wanted and isinstance(value, str):
+        return path.parent / value
+    if float in wanted and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) not in wanted:
+        raise ConfigurationError(f"{path}: {name} must be of kind {wanted[0].__name__}")
+    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+        raise ConfigurationError(f"{path}: {name} must be above 0")
+    return value
 
 
 def parse_model(text: str) -> ModelSource:

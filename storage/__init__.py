@@ -1,1 +1,1 @@
-"""Durable storage of audits and signed verdicts behind the `AuditStore` port."""
+"""Durable storage of audits and of the verdict log, behind `AuditStore` and `LogStore`."""

@@ -10,6 +10,7 @@ from audit.app.replay import (
     build_pooled_diagnoser,
     build_replayer,
 )
+from audit.app.reports import write_report
 from audit.app.service import background_service, running_service, serve_until_signal
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "running_service",
     "serve_until_signal",
     "utc_now",
+    "write_report",
 ]

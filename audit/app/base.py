@@ -9,7 +9,12 @@ VERSION = version("inference-audit")
 
 def utc_now() -> str:
     """Return the current time, RFC 3339 in UTC with microseconds and `Z`."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return to_text(datetime.now(UTC))
+
+
+def to_text(time: datetime) -> str:
+    """Return a time in UTC as RFC 3339 with microseconds and `Z`."""
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def new_id() -> str:

@@ -1,13 +1,15 @@
 """Opens the verdict log: database, keys, sequencer, witnesses."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import rfc8785
 
-from audit.app.base import VERSION, new_id, utc_now
+from audit.app.base import VERSION, new_id, to_text, utc_now
 from audit.config import LogSettings, ReplaySettings, ServiceSettings
 from audit.errors import ConfigurationError, LogForked, VerificationError
 from audit.judge.calibration_file import load_calibration
@@ -17,6 +19,7 @@ from audit.ledger.entries import KeyAction, KeyEvent
 from audit.ledger.issuer import CheckpointIssuer, LogIdentity
 from audit.ledger.log_keys import open_identity
 from audit.ledger.notes import parse_note
+from audit.ledger.periodic import Periodic
 from audit.ledger.publisher import Publisher, Stamp, Witness
 from audit.ledger.recorder import Recorder
 from audit.ledger.sequencer import Sequencer
@@ -25,8 +28,12 @@ from audit.ledger.timestamps import request_timestamp
 from audit.ledger.verdict_log import Trust, VerdictLog
 from audit.ledger.witness.gather import Gatherer
 from audit.ledger.witness_policy import parse_policy
-from audit.log_records import StoredCheckpoint
+from audit.log_records import Erasure, Receipt, StoredCheckpoint
+from storage.places import sqlite_path
 from storage.store import SqlAuditStore, open_store
+
+#: How often content that has become too old is looked for.
+RETENTION_INTERVAL_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +50,28 @@ class OpenLog:
     publisher: Publisher
     reader: VerdictLog
 
+    def erase(self, tenant: str, before: str) -> tuple[int, Receipt | None]:
+        """Erase a tenant's content recorded before a time; return how many entries, and where.
+
+        The log must be running. Raises: StorageError, LogForked.
+        """
+        head = self.store.log.read_head()
+        erasure = Erasure(tenant=tenant, before=before, below_index=head.size)
+        num_entries = self.store.log.count_erasable(erasure)
+        if not num_entries:
+            return 0, None
+        return num_entries, self.recorder.erase(erasure, num_entries)
+
 
 @contextmanager
-def open_log(settings: ServiceSettings) -> Iterator[OpenLog]:
+def open_log(settings: ServiceSettings, *, may_create: bool = True) -> Iterator[OpenLog]:
     """Open database and keys, making them at the first start; close the database on leaving.
 
+    Without `may_create` what is missing is an error: a mistyped path must not begin another log.
     Raises: ConfigurationError, StorageError.
     """
+    if not may_create:
+        _require_present(settings)
     signer = _open_signer(settings)
     identity = open_identity(
         settings.log.origin, settings.log_key_path, is_post_quantum=settings.log.is_post_quantum
@@ -74,7 +96,7 @@ def open_log(settings: ServiceSettings) -> Iterator[OpenLog]:
                 version=VERSION,
                 tenant=settings.log.tenant,
             ),
-            publisher=_publisher(settings, store, reader, sequencer.halt),
+            publisher=_publisher(settings, store, reader),
             reader=reader,
         )
     finally:
@@ -89,16 +111,37 @@ def running_log(log: OpenLog, replay: ReplaySettings | None = None) -> Iterator[
     Raises: LogForked, ConfigurationError, StorageError.
     """
     log.sequencer.start()
-    try:
+    with ExitStack() as stack:
+        stack.callback(log.sequencer.stop)
         _require_current_key(log)
         running = log if replay is None else _with_sources(log, replay)
-        log.publisher.start()
-        try:
-            yield running
-        finally:
-            log.publisher.stop()
-    finally:
-        log.sequencer.stop()
+        for task in _tasks(log):
+            task.start()
+            stack.callback(task.stop)
+        yield running
+
+
+def _tasks(log: OpenLog) -> Iterator[Periodic]:
+    """Yield what is to be done beside the appending, as far as the settings ask for it."""
+    given, halt = log.settings.log, log.sequencer.halt
+    if given.witness_policy is not None or given.timestamp_authority is not None:
+        yield Periodic(
+            "log-publisher",
+            log.publisher.turn,
+            interval_s=given.publish_interval_s,
+            on_fork=halt,
+        )
+    days = given.retention_days
+    if days is not None:
+        turn = partial(_erase_older, log, days)
+        yield Periodic("log-retention", turn, interval_s=RETENTION_INTERVAL_S, on_fork=halt)
+
+
+def _erase_older(log: OpenLog, days: int) -> None:
+    before = datetime.now(UTC) - timedelta(days=days)
+    # whole hours: the same turn of two processes is then the same erasure
+    floor = before.replace(minute=0, second=0, microsecond=0)
+    log.erase(log.settings.log.tenant, to_text(floor))
 
 
 def _with_sources(log: OpenLog, replay: ReplaySettings) -> OpenLog:
@@ -130,12 +173,33 @@ def _require_current_key(log: OpenLog) -> None:
         )
 
 
+def _require_present(settings: ServiceSettings) -> None:
+    needed = {"the log's key": settings.log_key_path}
+    if settings.log.signer is None:
+        needed["the verdict key"] = settings.key_path
+    database = sqlite_path(settings.database)
+    if database is not None:
+        needed["the database"] = database
+    for what, path in needed.items():
+        if not path.exists():
+            raise ConfigurationError(
+                f"{what} {path} does not exist: name those that `serve` was started with"
+            )
+
+
 def _open_signer(settings: ServiceSettings) -> Signer:
     log = settings.log
     if log.signer is None:
         return open_signer(str(settings.key_path))
     public_key = None if log.signer_public_key is None else _read(log.signer_public_key)
-    return open_signer(log.signer, public_key_pem=public_key)
+    secret = None if log.signer_secret is None else _read_text(log.signer_secret).strip()
+
+    def tell(name: str) -> str:
+        if secret is None:
+            raise ConfigurationError(f"the signer asks for {name!r}: set signer_secret to a file")
+        return secret
+
+    return open_signer(log.signer, public_key_pem=public_key, secrets_handler=tell)
 
 
 def _read(path: Path) -> bytes:
@@ -173,7 +237,6 @@ def _publisher(
     settings: ServiceSettings,
     store: SqlAuditStore,
     log: VerdictLog,
-    on_fork: Callable[[LogForked], None],
 ) -> Publisher:
     given = settings.log
     witness = None
@@ -182,12 +245,10 @@ def _publisher(
     return Publisher(
         store.log,
         utc_now,
-        interval_s=given.publish_interval_s,
         witness=witness,
         stamp=_stamper(given, log.trust),
         authority=given.timestamp_authority or "",
         stamp_interval_s=given.timestamp_interval_s,
-        on_fork=on_fork,
     )
 
 

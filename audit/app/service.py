@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from audit.app.base import new_id
 from audit.app.log import OpenLog, open_log, running_log
 from audit.app.replay import build_accumulator, build_examiner
+from audit.app.reports import build_report_maker
 from audit.config import ReplaySettings, ServiceSettings
 from audit.errors import AuditError, CorruptState, LogForked
 from audit.service.server import AuditServer, ServerOptions
@@ -55,6 +56,7 @@ def _build_server(log: OpenLog, worker: Worker, service: ServiceSettings) -> Aud
         new_id=new_id,
         options=ServerOptions(listen=service.listen, allow_insecure=service.allow_insecure),
         log=log.reader,
+        reports=build_report_maker(log),
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from audit.app.log import OpenLog, open_log, running_log
+from audit.app.log import open_log, running_log
 from audit.config import ServiceSettings
 from audit.errors import ConfigurationError, LogForked
 from audit.ledger.checkpoints import Checkpoint, format_checkpoint_body
@@ -10,12 +10,12 @@ from audit.ledger.entries import KeyAction, KeyEvent
 from audit.ledger.fsck import Checked, check_log
 from audit.ledger.notes import sign_note
 from audit.ledger.signers import Signer
-from audit.log_records import Erasure, Receipt
+from audit.log_records import Receipt
 
 
 def check(settings: ServiceSettings) -> Checked:
     """Return what contradicts itself in the log. Raises: ConfigurationError, StorageError."""
-    with open_log(settings) as log:
+    with open_log(settings, may_create=False) as log:
         return check_log(log.store.log, log.identity.signers[0].key)
 
 
@@ -25,7 +25,7 @@ def adopt(settings: ServiceSettings) -> int:
     For an operator whose anchor was lost and who knows that the database is the newest. An anchor
     that is there is never replaced. Raises: LogForked, ConfigurationError, StorageError.
     """
-    with open_log(settings) as log:
+    with open_log(settings, may_create=False) as log:
         if log.anchor.read() is not None:
             raise ConfigurationError(
                 f"{log.anchor.path} is there: an anchor is only made anew where it was lost. If "
@@ -35,7 +35,7 @@ def adopt(settings: ServiceSettings) -> int:
         if found.problems:
             raise LogForked(
                 f"the log contradicts itself in {len(found.problems)} places, first: "
-                f"{found.problems[0]}. See `inference-audit log fsck`, and restore the database"
+                f"{found.problems[0]}. See `inference-audit upkeep fsck`, and restore the database"
             )
         head = log.store.log.read_head()
         checkpoint = Checkpoint(origin=log.identity.origin, size=head.size, root=head.root)
@@ -58,17 +58,9 @@ def erase(settings: ServiceSettings, *, tenant: str, before: str) -> Erased:
     The erasure is an entry itself; leaves, tree and proofs stay whole.
     Raises: LogForked, ConfigurationError, StorageError.
     """
-    with open_log(settings) as log, running_log(log):
-        return erase_in(log, tenant=tenant, before=before)
-
-
-def erase_in(log: OpenLog, *, tenant: str, before: str) -> Erased:
-    """Erase in a log that is running. Raises: StorageError, LogForked."""
-    erasure = Erasure(tenant=tenant, before=before, below_index=log.store.log.read_head().size)
-    num_entries = log.store.log.count_erasable(erasure)
-    if not num_entries:
-        return Erased(num_entries=0, receipt=None)
-    return Erased(num_entries=num_entries, receipt=log.recorder.erase(erasure, num_entries))
+    with open_log(settings, may_create=False) as log, running_log(log):
+        num_entries, receipt = log.erase(tenant, before)
+        return Erased(num_entries=num_entries, receipt=receipt)
 
 
 def rotate(settings: ServiceSettings, new: Signer) -> tuple[Receipt, Receipt]:
@@ -78,7 +70,7 @@ def rotate(settings: ServiceSettings, new: Signer) -> tuple[Receipt, Receipt]:
     old key are refused by verifiers, so stop the service first.
     Raises: ConfigurationError, StorageError, LogForked.
     """
-    with open_log(settings) as log, running_log(log):
+    with open_log(settings, may_create=False) as log, running_log(log):
         introduced = log.recorder.log_key_event(
             KeyEvent(
                 action=KeyAction.INTRODUCED, key_id=new.key_id, public_key_pem=new.public_key_pem
@@ -107,7 +99,7 @@ def revoke(
 
     Raises: ConfigurationError for an unknown key or the current one, StorageError, LogForked.
     """
-    with open_log(settings) as log, running_log(log):
+    with open_log(settings, may_create=False) as log, running_log(log):
         known = {key.key_id: key for key in log.reader.verdict_keys()}
         if key_id not in known:
             raise ConfigurationError(

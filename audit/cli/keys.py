@@ -9,14 +9,7 @@ from rich.table import Table
 from audit.cli import options
 from audit.cli.exits import ExitCode
 from audit.cli.lines import Line, print_line, stdout
-from audit.config import (
-    DEFAULT_DATABASE,
-    DEFAULT_KEY_PATH,
-    DEFAULT_ORIGIN,
-    ENV_PREFIX,
-    LogSettings,
-    ServiceSettings,
-)
+from audit.cli.log_options import choose_log
 from audit.errors import ConfigurationError
 from audit.ledger.signers import open_signer
 from audit.ledger.sigstore_root import to_sigstore_trusted_root
@@ -37,45 +30,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="keys")
 
 
-def choose_log(
-    context: typer.Context,
-    database: Annotated[
-        str, typer.Option(metavar="URL", envvar=f"{ENV_PREFIX}DATABASE", help="SQLAlchemy URL.")
-    ] = DEFAULT_DATABASE,
-    key: Annotated[
-        Path, typer.Option(metavar="FILE", envvar=f"{ENV_PREFIX}KEY", help="The verdict key.")
-    ] = DEFAULT_KEY_PATH,
-    signer: Annotated[
-        str | None,
-        typer.Option(metavar="URI", envvar=f"{ENV_PREFIX}SIGNER", help="A key not in a file."),
-    ] = None,
-    signer_public_key: Annotated[
-        Path | None,
-        typer.Option(metavar="PUB", envvar=f"{ENV_PREFIX}SIGNER_PUBLIC_KEY", help="Its PEM."),
-    ] = None,
-    origin: Annotated[
-        str, typer.Option(metavar="HOST", envvar=f"{ENV_PREFIX}ORIGIN", help="The log's name.")
-    ] = DEFAULT_ORIGIN,
-    witness_policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", envvar=f"{ENV_PREFIX}WITNESS_POLICY", help="C2SP policy."),
-    ] = None,
-) -> None:
-    """Work on one log; the same options and environment as `serve`."""
-    log = LogSettings(
-        origin=origin,
-        signer=signer,
-        signer_public_key=signer_public_key,
-        witness_policy=witness_policy,
-    )
-    context.obj = ServiceSettings(database=database, key_path=key, log=log)
-
-
 def show(context: typer.Context, as_json: options.AsJson = False) -> None:
     """List the verdict keys that the log names, and the indexes at which each counts."""
     from audit.app import open_log
 
-    with open_log(context.obj) as log:
+    with open_log(context.obj, may_create=False) as log:
         keys, current = log.reader.verdict_keys(), log.signer.key_id
     if as_json:
         for key in keys:
@@ -100,7 +59,7 @@ def trust_root(
     """Write what an auditor needs to check verdicts offline: log, witnesses and verdict keys."""
     from audit.app import open_log
 
-    with open_log(context.obj) as log:
+    with open_log(context.obj, may_create=False) as log:
         content = log.reader.trust_root()
     if sigstore_out is not None:
         _write(sigstore_out, to_sigstore_trusted_root(load_trust_root(content)))

@@ -7,17 +7,22 @@ from typing import Annotated
 import typer
 
 from audit import app as composition
-from audit.cli import options
+from audit.cli import log_options, options
 from audit.cli.exits import ExitCode
 from audit.cli.lines import Line, print_line, stdout
-from audit.config import ENV_PREFIX
+from audit.config import (
+    DEFAULT_DATABASE,
+    DEFAULT_KEY_PATH,
+    ServiceSettings,
+    load_log_settings,
+)
 from audit.errors import ConfigurationError
+from audit.reports.formats import FORMATS
 from audit.reports.make import PACK_FORMAT, SUMMARIES_FORMAT
 from audit.reports.manifest import ReportFile
 from audit.reports.rebuild import rebuild as rebuild_pack
 from audit.reports.rebuild import verify_pack
 from audit.reports.records import Report, ReportScope
-from audit.reports.formats import FORMATS
 
 _DEFAULT_FORMATS = "html,csv,pack"
 
@@ -37,15 +42,10 @@ def register(app: typer.Typer) -> None:
 
 
 def make(
-    database: Annotated[
-        str,
-        typer.Option("--database", metavar="URL", envvar=f"{ENV_PREFIX}DATABASE", help="The log."),
-    ],
     out: Out,
-    trust_root: Annotated[
-        Path | None,
-        typer.Option("--trust-root", metavar="FILE", help="Default: the log's own, as it stands."),
-    ] = None,
+    database: log_options.Database = DEFAULT_DATABASE,
+    key: log_options.Key = DEFAULT_KEY_PATH,
+    log_settings: log_options.Settings = None,
     formats: Annotated[
         str,
         typer.Option(
@@ -70,7 +70,7 @@ def make(
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Collect a report and write its files; times are RFC 3339, such as 2026-01-31T00:00:00Z.
+    """Collect a report, write its files and log it; times are such as 2026-01-31T00:00:00Z.
 
     Exit code 0 says that the report was made, whatever it says; read it.
     """
@@ -84,22 +84,18 @@ def make(
         end_index=end_index,
         exchanges=tuple(exchange or ()),
     )
-    made = composition.write_report(
-        database,
-        None if trust_root is None else _read(trust_root),
-        scope,
-        out,
-        [name.strip() for name in formats.split(",")],
-        is_witnessed=witnessed,
-    )
-    written = [*made.files]
+    settings = ServiceSettings(database=database, key_path=key, log=load_log_settings(log_settings))
+    names = [name.strip() for name in formats.split(",")]
+    made, receipt = composition.write_report(settings, scope, out, names, is_witnessed=witnessed)
+    others = [path.name for path in (*made.summaries, *([made.pack] if made.pack else []))]
     if as_json:
-        names = [*made.summaries, *([] if made.pack is None else [made.pack])]
-        print_line(_line(made.report, written) | {"also": [path.name for path in names]})
+        line = _line(made.report, made.files)
+        print_line(line | {"others": others, "logged_at_index": receipt.log_index})
         return
-    _print_summary(made.report, written, out)
-    for path in (*made.summaries, *([] if made.pack is None else [made.pack])):
-        stdout().print(f"  {path.name}", highlight=False, markup=False)
+    _print_summary(made.report, made.files, out)
+    for name in others:
+        stdout().print(f"  {name}", highlight=False, markup=False)
+    stdout().print(f"the report is entry {receipt.log_index} of the log", highlight=False)
 
 
 def rebuild(

@@ -5,7 +5,22 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from audit.cli import calibrate, check, demo, diagnose, policy, profiles, providers, service, verify
+from audit.cli import (
+    calibrate,
+    check,
+    demo,
+    diagnose,
+    keys,
+    log,
+    policy,
+    profiles,
+    providers,
+    report,
+    service,
+    upkeep,
+    verify,
+    witness,
+)
 from audit.cli.exits import ExitCode, exit_code_of
 from audit.cli.lines import stderr
 from audit.errors import AuditError
@@ -20,7 +35,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (check, diagnose, calibrate, service, providers, policy, verify, profiles, demo):
+for group in (
+    check,
+    diagnose,
+    calibrate,
+    service,
+    providers,
+    policy,
+    verify,
+    log,
+    upkeep,
+    report,
+    keys,
+    witness,
+    profiles,
+    demo,
+):
     group.register(app)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from audit.cli import options
+from audit.cli import log_options, options
 from audit.cli.common import progress, require_files, require_profile, summary
 from audit.cli.exits import ExitCode, exit_code_of_outcomes
 from audit.cli.lines import (
@@ -30,6 +30,7 @@ from audit.config import (
     ENV_PREFIX,
     ReplaySettings,
     ServiceSettings,
+    load_log_settings,
     parse_model,
 )
 from audit.errors import ConfigurationError, InvalidRequest, RequestConflict
@@ -56,13 +57,9 @@ def serve(
         bool, typer.Option(help="Explain each FAIL, as far as the policy says so.")
     ] = True,
     siblings: options.Siblings = None,
-    database: Annotated[
-        str, typer.Option(metavar="URL", envvar=f"{ENV_PREFIX}DATABASE", help="SQLAlchemy URL.")
-    ] = DEFAULT_DATABASE,
-    key: Annotated[
-        Path,
-        typer.Option(metavar="FILE", envvar=f"{ENV_PREFIX}KEY", help="Made on first start."),
-    ] = DEFAULT_KEY_PATH,
+    database: log_options.Database = DEFAULT_DATABASE,
+    key: log_options.Key = DEFAULT_KEY_PATH,
+    log_settings: log_options.Settings = None,
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", envvar=f"{ENV_PREFIX}LISTEN")
     ] = DEFAULT_LISTEN,
@@ -89,7 +86,11 @@ def serve(
         num_threads=threads,
     )
     service = ServiceSettings(
-        listen=listen, allow_insecure=allow_insecure, database=database, key_path=key
+        listen=listen,
+        allow_insecure=allow_insecure,
+        database=database,
+        key_path=key,
+        log=load_log_settings(log_settings),
     )
 
     announce = partial(_announce, service, is_calibrated=calibration is not None, as_json=as_json)

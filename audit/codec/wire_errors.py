@@ -87,7 +87,7 @@ _TABLE: Final = (
         reason="LOG_DAMAGED",
         rebuild=VerificationError,
         public_text="what the service has stored of the verdict log does not verify: tell its "
-        "operator to check it with: inference-audit log fsck",
+        "operator to check it with: inference-audit upkeep fsck",
     ),
     _Row(
         error=ServiceStopping,

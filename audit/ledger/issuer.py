@@ -50,7 +50,7 @@ class CheckpointIssuer:
             raise LogForked(
                 f"the log has {head.size} entries, but its anchor {self._anchor.path} is missing: "
                 "put it back, or, if this database is known to be the newest, run "
-                "`inference-audit log adopt`"
+                "`inference-audit upkeep adopt`"
             )
         if anchored is not None:
             if anchored.origin != self._identity.origin:

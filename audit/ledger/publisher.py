@@ -1,15 +1,13 @@
 """Takes new checkpoints to the witnesses and the time-stamp authority, beside the service.
 
-What fails here is logged and tried again at the next turn; it never holds up an audit. A quorum
-that is not met shows in reports and in `LogService`, which ask for witnessed checkpoints.
+What fails here is tried again at the next turn; it never holds up an audit. A quorum that is not
+met shows in reports and in `LogService`, which ask for witnessed checkpoints.
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 
-from audit.errors import AuditError, LogForked
 from audit.log_records import StoredCheckpoint, StoredTimestamp
 from audit.ports import Clock, LogStore
 
@@ -27,44 +25,25 @@ Stamp = Callable[[bytes], bytes]
 
 
 class Publisher:
-    """Runs in a thread of its own until it is stopped."""
+    """Takes the newest checkpoint further, one turn at a time."""
 
     def __init__(
         self,
         store: LogStore,
         clock: Clock,
         *,
-        interval_s: float,
         witness: Witness | None = None,
         stamp: Stamp | None = None,
         authority: str = "",
         stamp_interval_s: float = 3600.0,
-        on_fork: Callable[[LogForked], None] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._interval_s = interval_s
         self._witness = witness
         self._stamp = stamp
         self._authority = authority
         self._stamp_interval_s = stamp_interval_s
-        self._on_fork = on_fork
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         self._stamped_at: str | None = None
-
-    def start(self) -> None:
-        """Start, where there is anybody to ask."""
-        if self._witness is None and self._stamp is None:
-            return
-        self._thread = threading.Thread(target=self._run, name="log-publisher", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop after the turn under way."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def turn(self) -> None:
         """Ask witnesses and authority once, where it is time to. Raises: AuditError."""
@@ -95,19 +74,6 @@ class Publisher:
                 )
             )
             self._stamped_at = self._clock()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.turn()
-            except LogForked as error:
-                _log.error("the log is forked: %s", error)
-                if self._on_fork is not None:
-                    self._on_fork(error)
-                return
-            except AuditError as error:
-                _log.warning("the checkpoint was not taken further: %s", error)
-            self._stopping.wait(self._interval_s)
 
     def _is_due(self, latest: StoredCheckpoint) -> bool:
         witnessed = self._store.latest_checkpoint(witnessed=True)

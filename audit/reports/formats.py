@@ -1,12 +1,14 @@
 """The formats of a report, by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from audit.errors import ConfigurationError
 from audit.reports import html, oscal, pdf
 from audit.reports.csv_table import render_csv
 from audit.reports.manifest import COLUMNS_TYPE, column_dictionary
-from audit.reports.parquet_table import render_parquet
+from audit.reports.parquet_table import load_arrow, render_parquet
 from audit.reports.records import Lines, Renderer, Report
 
 
@@ -34,3 +36,16 @@ FORMATS: dict[str, Format] = {
     "parquet": Format("verdicts.parquet", "application/vnd.apache.parquet", render_parquet),
     "columns": Format("columns.json", COLUMNS_TYPE, render_columns),
 }
+
+_LIBRARIES: dict[str, Callable[[], object]] = {"pdf": pdf.load_layout, "parquet": load_arrow}
+
+
+def can_render(name: str) -> bool:
+    """Return whether the libraries that a format needs are on this machine."""
+    load = _LIBRARIES.get(name)
+    try:
+        if load is not None:
+            load()
+    except ConfigurationError:
+        return False
+    return True

@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.errors import ConfigurationError, VerificationError
+from audit.errors import VerificationError
 from audit.ledger.tiles import tile_path
 from audit.reports import members as m
 from audit.reports import pack_layout as layout
 from audit.reports.collect import collect
+from audit.reports.formats import can_render
 from audit.reports.log_identity import require_quorum
 from audit.reports.manifest import MANIFEST_NAME, ReportFile
 from audit.reports.pack import needed_tiles
 from audit.reports.pack_source import PackSource
-from audit.reports.pdf import load_layout
 from audit.reports.records import Report
 from audit.reports.render import digest_of, render_all
 from audit.reports.spool import Spool
@@ -84,6 +84,7 @@ def verify_pack(pack: Path, trust_root: bytes, scratch: Path | None = None) -> V
     """
     with tempfile.TemporaryDirectory(dir=scratch, prefix="inference-audit-") as temporary:
         with PackSource(pack, trust_root=trust_root) as source:
+            source.require_sound()
             _require_members(source)
             require_quorum(source, read_trust(trust_root))
             report = _collected(source, Path(temporary) / "check")
@@ -95,7 +96,7 @@ def verify_pack(pack: Path, trust_root: bytes, scratch: Path | None = None) -> V
         with PackSource(pack) as source:
             files = _reported(source)
             _require_no_others(source, report, files)
-            given = [file for file in files if not _can_render(file.format)]
+            given = [file for file in files if not can_render(file.format)]
             rebuilt = _rebuild(source, Path(temporary) / "again", given)
             is_own = source.trust_root == trust_root
     if rebuilt.differing:
@@ -142,6 +143,9 @@ def _require_members(source: PackSource) -> None:
 
 
 def _require_no_others(source: PackSource, report: Report, files: Sequence[ReportFile]) -> None:
+    proof = source.consistency(report.log.first.size, report.log.last.size)
+    if tuple(node.hex() for node in proof) != report.log.consistency:
+        raise VerificationError(f"{layout.CONSISTENCY} of the pack is not the proof of its report")
     tiles = {tile_path(*tile) for tile in needed_tiles(report)}
     artifacts = {
         layout.artifact_name(str(exchange.line.tokens_digest))
@@ -172,16 +176,6 @@ def _reported(source: PackSource) -> list[ReportFile]:
             )
         files.append(file)
     return files
-
-
-def _can_render(name: str) -> bool:
-    if name != "pdf":
-        return True
-    try:
-        load_layout()
-    except ConfigurationError:
-        return False
-    return True
 
 
 def _digest_in(source: PackSource, name: str) -> str:

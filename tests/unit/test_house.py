@@ -25,6 +25,10 @@ MAY_CATCH_EVERYTHING = {
     # the loop that must outlive every job, and the boundary that answers every RPC
     "audit/worker.py": "Worker.run",
     "audit/service/errors.py": "ErrorBoundary._answering",
+    # a draft that cannot be signed must not take the others, or the thread, with it
+    "audit/ledger/sequencer.py": "Sequencer._process",
+    # each of securesystemslib's back ends raises its own driver's errors
+    "audit/ledger/signers.py": "_back_end",
     # the tokenizers library raises a bare Exception for a file that it cannot use
     "reference_runner/tokens.py": "load_tokenizer",
     # closes what it opened, and raises again

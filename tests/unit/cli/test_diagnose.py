@@ -72,9 +72,11 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         found.siblings, found.system_prompts = siblings, tuple(system_prompts)
         return found
 
-    monkeypatch.setattr("audit.app.build_diagnoser", build)
-    monkeypatch.setattr("audit.app.load_calibration", lambda path: SimpleNamespace(strata=()))
-    monkeypatch.setattr("audit.app.build_library", lambda settings: Library())
+    monkeypatch.setattr("audit.app.replay.build_diagnoser", build)
+    monkeypatch.setattr(
+        "audit.app.replay.load_calibration", lambda path: SimpleNamespace(strata=())
+    )
+    monkeypatch.setattr("audit.app.replay.build_library", lambda settings: Library())
     use(monkeypatch, Outcome.FAIL)
     return found
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from audit.app import open_log
 from audit.cli import keys
-from audit.cli.root import app
+from audit.config import ServiceSettings, load_log_settings
 from audit.ledger.trust_root import load_trust_root
 from tests.integration.processes import Finished
 from tests.unit.cli.command import run
@@ -16,17 +17,19 @@ from tests.unit.cli.command import run
 ORIGIN = "log.example.org"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def group() -> None:
-    """Register the group where the entry point does not yet."""
-    if "keys" not in {group.name for group in app.registered_groups}:
-        keys.register(app)
-
-
 @pytest.fixture
 def run_keys(tmp_path: Path) -> Callable[..., Finished]:
+    settings = tmp_path / "log.toml"
+    settings.write_text(f'origin = "{ORIGIN}"\n')
+    database = f"sqlite:///{tmp_path / 'log.db'}"
+    first = ServiceSettings(
+        database=database, key_path=tmp_path / "first.pem", log=load_log_settings(settings)
+    )
+    with open_log(first):
+        pass
+
     def run_them(*arguments: object, key: str = "first.pem") -> Finished:
-        chosen = ("--database", f"sqlite:///{tmp_path / 'log.db'}", "--origin", ORIGIN)
+        chosen = ("--database", database, "--log-settings", settings)
         return run("keys", *chosen, "--key", tmp_path / key, *arguments)
 
     return run_them
@@ -104,3 +107,12 @@ def test_the_group_has_its_four_commands() -> None:
         for c in group.typer_instance.registered_commands
     }
     assert names == {"show", "trust-root", "rotate", "revoke"}
+
+
+def test_a_key_that_does_not_exist_is_told_and_not_made(
+    run_keys: Callable[..., Finished], tmp_path: Path
+) -> None:
+    done = run_keys("show", key="mistyped.pem")
+    assert done.code == 64
+    assert "mistyped.pem does not exist" in done.stderr
+    assert not (tmp_path / "mistyped.pem").exists()

@@ -48,7 +48,7 @@ def test_a_log_without_its_anchor_is_refused_with_the_remedy(tmp_path: Path) -> 
     store = memory_store()
     filled(store, tmp_path, range(1))
     (tmp_path / "log-anchor").unlink()
-    with pytest.raises(LogForked, match="log adopt"):
+    with pytest.raises(LogForked, match="upkeep adopt"):
         build_log(store.log, tmp_path, StepClock()).sequencer.start()
 
 

@@ -387,9 +387,7 @@ def _judged(number: int, audited: Job, chance: random.Random) -> Verdict:
     grown = 0.02 * number if is_other else -0.3
     outcome = chance.choice([Outcome.PASS] * 8 + [Outcome.FAIL, Outcome.INCONCLUSIVE])
     judged = verdict(number, outcome, log10_e=grown)
-    return replace(
-        judged, provider=finding(number, grown, stream="b" if is_other else "a")
-    )
+    return replace(judged, provider=finding(number, grown, stream="b" if is_other else "a"))
 
 
 def numbered(log: SampleLog, num_audits: int) -> Iterator[Receipt]:

@@ -15,7 +15,7 @@ from audit.errors import ConfigurationError, StorageError, VerificationError
 from audit.ledger.merkle import leaf_hash, verify_inclusion
 from audit.ledger.tiles import tile_path
 from audit.reports import rebuild as rebuild_module
-from audit.reports.formats import FORMATS
+from audit.reports.formats import FORMATS, can_render
 from audit.reports.make import MadeReport, make_report
 from audit.reports.pack import needed_tiles, write_pack
 from audit.reports.pack_layout import PACK_FILE
@@ -91,7 +91,7 @@ def test_each_format_is_rebuilt_from_the_pack_byte_for_byte(tmp_path: Path, name
 
 
 def test_a_pdf_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
-    if not rebuild_module._can_render("pdf"):
+    if not can_render("pdf"):
         # what a machine without Pango does instead is part of the promise
         with pytest.raises(ConfigurationError, match="WeasyPrint"):
             made(busy_log(5), tmp_path / "made", formats=("pdf", "pack"))
@@ -104,10 +104,10 @@ def test_a_pdf_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
 def test_without_the_library_a_pdf_counts_by_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not rebuild_module._can_render("pdf"):
+    if not can_render("pdf"):
         pytest.fail("this test needs WeasyPrint and Pango: apt-get install libpango-1.0-0")
     made(busy_log(5), tmp_path, formats=("pdf", "csv", "pack"))
-    monkeypatch.setattr(rebuild_module, "_can_render", lambda name: name != "pdf")
+    monkeypatch.setattr(rebuild_module, "can_render", lambda name: name != "pdf")
     verified = verify_pack(tmp_path / PACK_FILE, trust_root())
     assert verified.not_rebuilt == ("report.pdf",)
 
@@ -319,7 +319,10 @@ def _lie_throughout(members: dict[str, bytes]) -> None:
         (lambda members: members.update({"virus.exe": b""}), "does not belong: 'virus.exe'"),
         (lambda members: members.update({"report/more.txt": b""}), "not belong: 'report/more.txt'"),
         (lambda members: members.update({"tile/5/000": b""}), "does not belong: 'tile/5/000'"),
-        (lambda members: members.update({"README.txt": b"Trust me."}), "README.txt of the pack does"),
+        (
+            lambda members: members.update({"README.txt": b"Trust me."}),
+            "README.txt of the pack does",
+        ),
         (lambda members: members.update({"pack.json": b"{}"}), "the pack is of the form None"),
     ],
 )

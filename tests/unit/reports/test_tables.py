@@ -1,30 +1,33 @@
 """The tables of verdicts: the same in CSV and Parquet, and harmless in a spreadsheet."""
 
 import csv
+import importlib
 import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from audit.errors import ConfigurationError
 from audit.records import Outcome
 from audit.reports.columns import COLUMNS, ColumnType
 from audit.reports.csv_table import guard_text, read_text, render_csv
+from audit.reports.formats import can_render
 from audit.reports.lines_codec import from_row, to_row
 from audit.reports.manifest import column_dictionary
-from audit.reports.parquet_table import ROWS_PER_GROUP, render_parquet, schema
+from audit.reports.parquet_table import ROWS_PER_GROUP, load_arrow, render_parquet, schema
 from audit.reports.records import Report, VerdictLine
 from tests.unit.reports.collecting import collected
 from tests.unit.reports.sample_log import SampleLog, busy_log, verdict
 
 FORMULAS = (
     "=1+1",
-    "=HYPERLINK(\"http://x\",\"y\")",
+    '=HYPERLINK("http://x","y")',
     "+1",
     "-2+3",
     "@SUM(A1)",
@@ -36,6 +39,9 @@ FORMULAS = (
     "＝1+1",  # noqa: RUF001
     "",
 )
+pa = load_arrow()
+pq = importlib.import_module("pyarrow.parquet")
+
 HARMLESS = ("example/tiny-8b", "a=b", "model, v2", 'with "quotes"', "zwei\nZeilen", "模型", " =1")
 
 
@@ -66,7 +72,7 @@ def as_csv(report: Report, lines: list[VerdictLine]) -> bytes:
     return out.getvalue()
 
 
-def as_parquet(report: Report, lines: list[VerdictLine]) -> pa.Table:
+def as_parquet(report: Report, lines: list[VerdictLine]) -> Any:
     out = io.BytesIO()
     render_parquet(report, lambda: iter(lines), out)
     return pq.read_table(io.BytesIO(out.getvalue()))
@@ -149,7 +155,7 @@ def test_an_empty_cell_is_not_an_empty_text() -> None:
 def test_columns_are_those_of_the_lines_and_typed() -> None:
     assert [column.name for column in COLUMNS] == [field.name for field in fields(VerdictLine)]
     assert COLUMNS[0].name == "log_index"
-    types = {field.name: field.type for field in schema()}
+    types = {field.name: field.type for field in schema(pa)}
     assert types["log_index"] == pa.int64()
     assert types["log10_e_value"] == pa.float64()
     assert types["verified_at"] == pa.timestamp("us", tz="UTC")
@@ -191,3 +197,16 @@ def test_a_line_comes_back_from_its_row(tmp_path: Path) -> None:
     log.audit(0, verdict(0, Outcome.INCONCLUSIVE))
     _, (line,) = collected(log.source(), tmp_path)
     assert from_row(to_row(line)) == line
+
+
+def test_without_the_library_parquet_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SampleLog()
+    log.audit(0)
+    report, lines = collected(log.source(), tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'inference-audit\[reports\]'"):
+        as_parquet(report, lines)
+    assert not can_render("parquet")
+    assert can_render("csv")

@@ -109,6 +109,7 @@ def test_time_and_index_both_bound_what_is_erased(store: LoggedStore) -> None:
         _concluded(store, _announced(store, f"r{number}", day=number), day=number)
     by_index = _erase(store, _erasure(store, day=28, below=2))
     assert [entry.log_index for entry in by_index] == [0, 1]
+    assert len(store.list(AuditFilter(), page_size=9, cursor=None).audits) == 2
     # The verdict of entry 3 is just below the bound, that of entry 5 just above it.
     by_index = _erase(store, _erasure(store, day=28, below=5))
     assert [entry.log_index for entry in by_index] == [2, 3]
@@ -126,6 +127,13 @@ def test_an_audit_that_still_runs_keeps_its_intent(store: LoggedStore) -> None:
     assert len(_erase(store, _erasure(store, day=20))) == 2
 
 
+def test_an_audit_that_runs_in_spite_of_a_verdict_is_left_alone(store: LoggedStore) -> None:
+    job = _announced(store, "one", day=1)
+    store.log.commit(a_batch(store.log, a_verdict_draft(job)), recorded_at=_day(1))
+    assert _erase(store, _erasure(store, day=20)) == []
+    assert store.get(job.audit_id).state is AuditState.RUNNING
+
+
 def test_other_kinds_and_other_tenants_are_left_alone(store: LoggedStore) -> None:
     others = [
         Draft(name="it", kind=kind) for kind in EntryKind if kind not in ("intent", "verdict")
@@ -141,16 +149,17 @@ def test_a_tenants_erasure_takes_only_its_own_audits(any_url: str) -> None:
         tenant: open_store(any_url, clock=StepClock(), new_id=CountingIds(tenant), tenant=tenant)
         for tenant in ("default", "acme")
     }
-    jobs = {}
     for tenant, store in stores.items():
-        jobs[tenant] = _announced(store, tenant, day=1)
-        _concluded(store, jobs[tenant], day=1)
+        _concluded(store, _announced(store, tenant, day=1), day=1)
+        # And one that ended without a logged verdict.
+        end = JobEnd(job=_announced(store, f"{tenant} 2", day=1), signed=a_signed())
+        batch = a_batch(store.log, Draft(name=tenant, tenant=tenant), ends=[end])
+        store.log.commit(batch, recorded_at=_day(1))
     store = stores["default"]
     erased = _erase(store, _erasure(store, day=20))
-    assert {entry.tenant for entry in erased} == {"default"}
-    assert store.get(jobs["acme"].audit_id).state is AuditState.DONE
-    with pytest.raises(AuditNotFound):
-        store.get(jobs["default"].audit_id)
+    assert [entry.tenant for entry in erased] == ["default"] * 3
+    kept = store.list(AuditFilter(), page_size=9, cursor=None).audits
+    assert [audit.request.request_id for audit in kept] == ["acme 2", "acme"]
     for each in stores.values():
         each.close()
 
