@@ -93,16 +93,17 @@ def measure(
             work(job)
             latencies_s.append(time.perf_counter() - began)
 
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     threads = [threading.Thread(target=hand_over) for _ in range(concurrency)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    elapsed_s = time.perf_counter() - began
+    elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     latencies_s.sort()
     return {
         "entries_per_s": round(len(jobs) / elapsed_s, 1),
+        "cpu_ms_per_entry": round(1000 * cpu_s / len(jobs), 3),
         "p50_ms": round(1000 * latencies_s[len(latencies_s) // 2], 1),
         "p99_ms": round(1000 * latencies_s[int(len(latencies_s) * 0.99)], 1),
     }

@@ -17,8 +17,7 @@ from audit.config import (
     load_log_settings,
 )
 from audit.errors import ConfigurationError
-from audit.reports.formats import FORMATS
-from audit.reports.make import PACK_FORMAT, SUMMARIES_FORMAT
+from audit.reports.formats import FORMATS, PACK_FORMAT, SUMMARIES_FORMAT
 from audit.reports.manifest import ReportFile
 from audit.reports.rebuild import rebuild as rebuild_pack
 from audit.reports.rebuild import verify_pack

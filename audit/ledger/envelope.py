@@ -7,6 +7,7 @@ key give the same bytes.
 
 import base64
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from securesystemslib.dsse import Envelope
@@ -16,9 +17,21 @@ from audit.ledger.signers import Signer
 from audit.ledger.verify import PAYLOAD_TYPE, pae
 
 
-def sign_payload(payload: bytes, signer: Signer, *, payload_type: str = PAYLOAD_TYPE) -> bytes:
-    """Return the DSSE envelope of a payload as JSON bytes."""
-    signature = signer.sign(Envelope(payload, payload_type, {}).pae())
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A payload's envelope, with the parts that a leaf is made of."""
+
+    envelope: bytes
+    signed: bytes
+    """The pre-authentication encoding."""
+    signature: bytes
+    """DER."""
+
+
+def sign(payload: bytes, signer: Signer, *, payload_type: str = PAYLOAD_TYPE) -> Signed:
+    """Return the DSSE envelope of a payload as JSON bytes, and what was signed."""
+    signed = Envelope(payload, payload_type, {}).pae()
+    signature = signer.sign(signed)
     envelope = {
         "payload": base64.b64encode(payload).decode("ascii"),
         "payloadType": payload_type,
@@ -26,7 +39,13 @@ def sign_payload(payload: bytes, signer: Signer, *, payload_type: str = PAYLOAD_
             {"keyid": signer.key_id, "sig": base64.b64encode(signature).decode("ascii")},
         ],
     }
-    return json.dumps(envelope, separators=(",", ":")).encode("ascii")
+    content = json.dumps(envelope, separators=(",", ":")).encode("ascii")
+    return Signed(envelope=content, signed=signed, signature=signature)
+
+
+def sign_payload(payload: bytes, signer: Signer, *, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    """Return the DSSE envelope of a payload as JSON bytes."""
+    return sign(payload, signer, payload_type=payload_type).envelope
 
 
 def signed_parts(file: bytes) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ that. So its bytes are fixed by digest, signature and public key, and by nothing
 
 import base64
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import rfc8785
@@ -23,13 +24,23 @@ def leaf_body(signed: bytes, signature: bytes, public_key_pem: bytes) -> bytes:
     `signed` are the bytes that were signed, for an envelope its DSSE pre-authentication encoding;
     `signature` is DER. The entry names them by SHA-256 only.
     """
+    digest = _base64(hashlib.sha256(signed).digest())
+    return _frame(public_key_pem) % (digest.encode("ascii"), _base64(signature).encode("ascii"))
+
+
+@lru_cache(maxsize=16)
+def _frame(public_key_pem: bytes) -> bytes:
+    """Return the leaves of a key with a gap each for digest and signature.
+
+    Base64 looks the same in canonical JSON, so the rest of a leaf is laid out once per key.
+    """
     public_key = load_pem_public_key(public_key_pem).public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     record: Any = {
-        "data": {"algorithm": "SHA2_256", "digest": _base64(hashlib.sha256(signed).digest())},
+        "data": {"algorithm": "SHA2_256", "digest": "%b"},
         "signature": {
-            "content": _base64(signature),
+            "content": "%b",
             "verifier": {
                 "keyDetails": KEY_DETAILS,
                 "publicKey": {"rawBytes": _base64(public_key)},

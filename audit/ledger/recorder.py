@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from audit.errors import InvalidRequest
 from audit.ledger import entries
 from audit.ledger.evidence import tokens_artifact
-from audit.ledger.seal import seal
+from audit.ledger.seal import Prepared
 from audit.ledger.sequencer import Draft, Sequencer
 from audit.ledger.signers import Signer
 from audit.ledger.statement import JsonMembers, build_statement
@@ -198,9 +198,11 @@ class Recorder:
     ) -> Receipt:
         entry_key = f"{short or kind}:{name}"
 
+        # in this thread, so that the sequencer has little left to do in order
+        prepared = Prepared.of(build, tenant or self.tenant)
+
         def sealed(link: ChainLink) -> SealedEntry:
-            return seal(
-                build(link),
+            return prepared.seal(
                 self.signer,
                 kind=kind,
                 chain=link,

@@ -27,6 +27,9 @@ def render_columns(report: Report, lines: Lines, out: BinaryIO) -> None:
     out.write(column_dictionary())
 
 
+#: Made of the other files and therefore not among them: see `make`.
+SUMMARIES_FORMAT, PACK_FORMAT = "summaries", "pack"
+
 #: In the order in which they are written.
 FORMATS: dict[str, Format] = {
     "html": Format("report.html", html.MEDIA_TYPE, html.render),

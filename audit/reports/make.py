@@ -9,6 +9,8 @@ from typing import TypeAlias
 from audit.errors import ConfigurationError
 from audit.reports.collect import collect
 from audit.reports.controls import CONTROL_MAPPING
+from audit.reports.formats import PACK_FORMAT as PACK_FORMAT
+from audit.reports.formats import SUMMARIES_FORMAT as SUMMARIES_FORMAT
 from audit.reports.manifest import MANIFEST_NAME, ReportFile
 from audit.reports.pack import write_pack
 from audit.reports.pack_layout import PACK_FILE
@@ -18,8 +20,6 @@ from audit.reports.source import EntrySource
 from audit.reports.spool import Spool
 from audit.reports.summaries import svr_statement, vsa_statement
 
-PACK_FORMAT = "pack"
-SUMMARIES_FORMAT = "summaries"
 SVR_FILE = "svr.intoto.json"
 VSA_FILE = "vsa.intoto.json"
 
@@ -60,7 +60,7 @@ def make_report(
     with _temporary(scratch) as temporary, Spool(Path(temporary)) as spool:
         report = collect(source, scope, spool, control_mapping=CONTROL_MAPPING)
         files = render_all(report, spool.lines, folder, chosen)
-        summaries = ()
+        summaries: tuple[Path, ...] = ()
         if SUMMARIES_FORMAT in formats:
             summaries = _summarise(report, spool, folder, files[-1].digest, version, sign)
         pack = folder / PACK_FILE if PACK_FORMAT in formats else None

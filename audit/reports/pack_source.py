@@ -182,7 +182,7 @@ class PackSource:
         return self.read(tile_path(level, index, width))
 
     def require_sound(self) -> None:
-        """Pass where every member has the checksum that the zip names. Raises: VerificationError."""
+        """Pass where every member has its checksum. Raises: VerificationError."""
         for name in sorted(self._names):
             with self.open(name) as file:
                 while file.read(_BLOCK_BYTES):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from audit.errors import ConfigurationError
-from audit.reports.formats import FORMATS, Format
+from audit.reports.formats import FORMATS, PACK_FORMAT, SUMMARIES_FORMAT, Format
 from audit.reports.manifest import MANIFEST_NAME, MANIFEST_TYPE, ReportFile, manifest
 from audit.reports.records import Lines, Report
 
@@ -21,8 +21,9 @@ def choose_formats(names: Sequence[str]) -> tuple[str, ...]:
     """Return known formats, each once and in a fixed order. Raises: ConfigurationError."""
     unknown = sorted(set(names) - set(FORMATS))
     if unknown:
+        known = (*FORMATS, SUMMARIES_FORMAT, PACK_FORMAT)
         raise ConfigurationError(
-            f"there is no report format {unknown[0]!r}: choose from {', '.join(FORMATS)}"
+            f"there is no report format {unknown[0]!r}: choose from {', '.join(known)}"
         )
     chosen = set(names)
     if chosen & {"csv", "parquet"}:

@@ -9,6 +9,7 @@ import pytest
 
 from audit.errors import ConfigurationError, EntryNotFound, VerificationError
 from audit.ledger.reader import LogReader
+from audit.ledger.statement import JsonMembers
 from audit.log_records import EntryKind, LogEntry, Receipt, StoredCheckpoint
 from audit.records import Outcome
 from audit.reports.chains import Chains
@@ -544,7 +545,7 @@ def test_a_malformed_statement_is_damaged_not_fatal(tmp_path: Path) -> None:
     assert "is not" in report_on(log, tmp_path / "2").damaged.items[0].problem
 
 
-def _odd(tenant: str, sequence: int) -> dict[str, object]:
+def _odd(tenant: str, sequence: int) -> JsonMembers:
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "exchange", "digest": {"sha256": "0" * 64}}],

@@ -24,8 +24,8 @@ with PackSource(Path(sys.argv[1])) as source:
         source, source.scope, Path(sys.argv[2]), ["csv", "parquet", "oscal", "pack"], version="0"
     )
 print(made.report.totals.num_verdicts)
-status = Path("/proc/self/status").read_text()
-print(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024)
+status = Path("/proc/self/status").read_text().splitlines()
+print(int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024)
 """
 
 

@@ -157,7 +157,7 @@ def test_a_pack_of_a_damaged_log_does_not_verify(tmp_path: Path) -> None:
 def test_a_key_that_the_reader_does_not_trust_is_refused(tmp_path: Path) -> None:
     made(busy_log(5), tmp_path)
     other = trust_root(keys=(verdict_key(OTHER_KEY),))
-    with pytest.raises(VerificationError, match="entry 0 .* trust root does not know its key"):
+    with pytest.raises(VerificationError, match=r"entry 0 .* trust root does not know its key"):
         verify_pack(tmp_path / PACK_FILE, other)
 
 
