@@ -70,11 +70,15 @@ calibration: setup
 bench: setup
 	$(BIN)/python benchmarks/check_throughput.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/log_throughput.py
+	$(BIN)/python benchmarks/log_throughput.py --database postgresql
+	$(BIN)/python benchmarks/report_memory.py
 
 study: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[study]'
 	$(BIN)/python -m benchmarks.study $(if $(QUICK),--quick)
 	$(BIN)/python benchmarks/detection.py
+	INFERENCE_AUDIT_MACHINE_EXAMPLES=$(if $(QUICK),200,1000) $(BIN)/python -m pytest tests/property/test_log_machine.py
 
 # a real vLLM beside the project (its own environment, 2.5 GB), and the tests that need it
 engines: setup $(ENGINE_VENV)/.installed

@@ -3,26 +3,20 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from audit.app.base import VERSION
 from audit.app.log import OpenLog, open_log, running_log
 from audit.config import ServiceSettings
 from audit.ledger.envelope import sign_payload
 from audit.log_records import Receipt
+from audit.reports.make import MadeReport, make_report
+from audit.reports.records import ReportScope
+from audit.reports.source import LogSource
+from audit.service.report_maker import ReportMaker
 
-if TYPE_CHECKING:
-    from audit.reports.make import MadeReport
-    from audit.reports.records import ReportScope
-    from audit.service.report_maker import ReportMaker
 
-
-def build_report_maker(log: OpenLog) -> "ReportMaker | None":
-    """Return what makes the service's reports; None without the extra that tables need."""
-    try:
-        from audit.service.report_maker import ReportMaker
-    except ImportError:
-        return None
+def build_report_maker(log: OpenLog) -> ReportMaker:
+    """Return what makes the service's reports."""
     return ReportMaker(
         log.reader,
         log.recorder.log_report,
@@ -33,19 +27,16 @@ def build_report_maker(log: OpenLog) -> "ReportMaker | None":
 
 def write_report(
     settings: ServiceSettings,
-    scope: "ReportScope",
+    scope: ReportScope,
     folder: Path,
     formats: Sequence[str],
     *,
     is_witnessed: bool = False,
-) -> "tuple[MadeReport, Receipt]":
+) -> tuple[MadeReport, Receipt]:
     """Write a report of the log into a folder, sign its summaries, and log it as an entry.
 
     Raises: ConfigurationError, VerificationError, StorageError, LogForked.
     """
-    from audit.reports.make import make_report
-    from audit.reports.source import LogSource
-
     with open_log(settings, may_create=False) as log, running_log(log):
         source = LogSource(log.reader, log.reader.trust_root(), is_witnessed=is_witnessed)
         made = make_report(

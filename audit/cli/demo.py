@@ -26,12 +26,13 @@ from audit.cli.lines import (
 from audit.cli.providers import provider_table
 from audit.cli.service import await_verdict
 from audit.client.client import AuditClient
+from audit.client.log_client import LogClient
 from audit.codec.traffic import TrafficLine, read_traffic
 from audit.codec.wire import AuditView
 from audit.codec.wire_provider import ProviderView
 from audit.config import ModelSource, ReplaySettings, ServiceSettings
 from audit.errors import ConfigurationError
-from audit.ledger.verify import verify_envelope
+from audit.ledger.verify import verify_bundle
 from audit.records import AuditRequest, Outcome, SignedVerdict
 
 MODEL_NAME = "example"
@@ -90,7 +91,10 @@ def demo(
     with background_service(replay, service) as port, AuditClient(f"127.0.0.1:{port}") as client:
         audited = list(_audit_all(client, recordings, per_file))
         found = sorted(client.list_providers(), key=lambda p: -p.finding.log10_e_value)
+        with LogClient(f"127.0.0.1:{port}") as log:
+            _keep_bundles(log, audited, folder)
     num_verified = _verify_all(audited, folder)
+    _write_report(service, audited, folder)
     if as_json:
         for index, item in enumerate(audited):
             line = verdict_line(index, item.audit.request_id, item.signed.verdict)
@@ -163,16 +167,33 @@ def _request(line: TrafficLine, recording: Recording) -> AuditRequest:
     return replace(line.request, exchange=replace(exchange, provider=provider))
 
 
-def _verify_all(audited: list[Audited], folder: Path) -> int:
-    """Write every envelope and verify it with nothing but file and public key."""
-    public_key = (folder / "verdict-key.pem.pub").read_bytes()
-    verdicts = folder / "verdicts"
-    verdicts.mkdir(exist_ok=True)
+def _keep_bundles(log: LogClient, audited: list[Audited], folder: Path) -> None:
+    """Write what an auditor would keep: each verdict with its place in the log."""
+    (folder / "verdicts").mkdir(exist_ok=True)
+    (folder / "trust-root.json").write_bytes(log.trust_root())
     for item in audited:
-        path = verdicts / f"{item.audit.audit_id}.json"
-        path.write_bytes(item.signed.envelope)
-        verify_envelope(path.read_bytes(), public_key)
+        audit_id = item.audit.audit_id
+        (folder / "verdicts" / f"{audit_id}.json").write_bytes(log.evidence(audit_id).bundle)
+
+
+def _verify_all(audited: list[Audited], folder: Path) -> int:
+    """Verify every verdict offline, with nothing but its file and the trust root."""
+    trust_root = (folder / "trust-root.json").read_bytes()
+    for item in audited:
+        verify_bundle(
+            (folder / "verdicts" / f"{item.audit.audit_id}.json").read_bytes(), trust_root
+        )
     return len(audited)
+
+
+def _write_report(service: ServiceSettings, audited: list[Audited], folder: Path) -> None:
+    """Write the report of the whole demo, one FAILED exchange of it token by token."""
+    from audit.app import write_report
+    from audit.reports.records import ReportScope
+
+    failed = [a.audit.audit_id for a in audited if a.signed.verdict.outcome is Outcome.FAIL]
+    scope = ReportScope(exchanges=tuple(failed[:1]))
+    write_report(service, scope, folder / "report", ["html", "csv", "pack"])
 
 
 def _findings(audited: list[Audited]) -> Iterator[str]:
@@ -208,14 +229,20 @@ def _show(
         console.print(text, highlight=False)
     console.print("\neach recording taken for a provider, all of its exchanges together:")
     console.print(provider_table(found))
-    console.print(f"{num_verified} signatures verified offline\n", highlight=False)
+    console.print(
+        f"{num_verified} verdicts verified offline: signature, place in the log, checkpoint, key\n",
+        highlight=False,
+    )
     sample = folder / "verdicts" / f"{audited[0].audit.audit_id}.json"
     model, calibration = replay.models[0].folder, replay.calibration
     for text in (
         f"database:   {folder / 'audits.db'}",
-        f"public key: {folder / 'verdict-key.pem.pub'}",
+        f"trust root: {folder / 'trust-root.json'}",
+        f"report:     {folder / 'report' / 'report.html'}",
         "next:",
-        f"  inference-audit verify {sample} --key {folder / 'verdict-key.pem.pub'}",
+        f"  inference-audit verify {sample} --trust-root {folder / 'trust-root.json'}",
+        f"  inference-audit report verify {folder / 'report' / 'evidence-pack.zip'} "
+        f"--trust-root {folder / 'trust-root.json'}",
         f"  inference-audit check --model {model} --calibration {calibration} "
         f"--traffic {audited[-1].recording.path}",
         f"  inference-audit serve --model {MODEL_NAME}={model} --calibration {calibration}",

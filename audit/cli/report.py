@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from audit import app as composition
 from audit.cli import log_options, options
 from audit.cli.exits import ExitCode
 from audit.cli.lines import Line, print_line, stdout
@@ -73,6 +72,8 @@ def make(
 
     Exit code 0 says that the report was made, whatever it says; read it.
     """
+    from audit.app import write_report
+
     scope = ReportScope(
         tenant=tenant,
         provider=provider,
@@ -85,7 +86,7 @@ def make(
     )
     settings = ServiceSettings(database=database, key_path=key, log=load_log_settings(log_settings))
     names = [name.strip() for name in formats.split(",")]
-    made, receipt = composition.write_report(settings, scope, out, names, is_witnessed=witnessed)
+    made, receipt = write_report(settings, scope, out, names, is_witnessed=witnessed)
     others = [path.name for path in (*made.summaries, *([made.pack] if made.pack else []))]
     if as_json:
         line = _line(made.report, made.files)

@@ -84,9 +84,8 @@ def _entry_problems(entry: LogEntry, walk: _Walk) -> Iterator[str]:
         yield f"{place}: its leaf hash is not that of its leaf"
     sequence, _ = walk.chains.get(entry.tenant, (0, ""))
     if entry.tenant_sequence != sequence + 1:
-        yield (
-            f"{place}: tenant {entry.tenant!r} goes from entry {sequence} to {entry.tenant_sequence}"
-        )
+        reached = entry.tenant_sequence
+        yield f"{place}: tenant {entry.tenant!r} goes from entry {sequence} to {reached}"
     walk.chains[entry.tenant] = (entry.tenant_sequence, entry.entry_digest)
     if entry.envelope is None:
         if entry.erased_at is None:

@@ -4,7 +4,6 @@ A checkpoint is signed only over a committed tree, stored and anchored before an
 never inconsistent with one that was signed before.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audit.errors import LogForked

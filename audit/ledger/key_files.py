@@ -1,4 +1,4 @@
-"""Files with private keys: made once, readable by their owner only, durable before they are used."""
+"""Files with private keys: made once, for their owner only, durable before they are used."""
 
 import os
 import stat

@@ -11,16 +11,16 @@ from functools import cached_property
 from pathlib import Path
 
 from audit.codec.wire_report import FORMATS, ReportReceipt
-from audit.errors import ConfigurationError, InvalidRequest
+from audit.errors import InvalidRequest
 from audit.ledger.verdict_log import VerdictLog
 from audit.log_records import Receipt
+from audit.reports.formats import FORMATS as RENDERED
+from audit.reports.formats import can_render
 from audit.reports.make import MadeReport, Sign, make_report
-from audit.reports.pdf import load_layout
 from audit.reports.records import ReportScope
 from audit.reports.source import LogSource
 
 _BLOCK_BYTES = 1_048_576
-_PDF_FORMAT = "pdf"
 _PACK_TYPE = "application/zip"
 _ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 _STATEMENT_TYPE = "application/vnd.in-toto+json"
@@ -47,11 +47,7 @@ class ReportMaker:
     @cached_property
     def formats(self) -> tuple[str, ...]:
         """Names of the formats that can be rendered on this machine."""
-        try:
-            load_layout()
-        except ConfigurationError:
-            return tuple(name for name in FORMATS if name != _PDF_FORMAT)
-        return FORMATS
+        return tuple(name for name in FORMATS if name not in RENDERED or can_render(name))
 
     def export(self, scope: ReportScope, formats: tuple[str, ...]) -> "ReportFiles":
         """Begin a report. Raises: InvalidRequest, EntryNotFound without a checkpoint."""

@@ -75,7 +75,7 @@ def test_a_damaged_log_is_told_apart_from_a_forked_one() -> None:
     assert status.code == code_pb2.DATA_LOSS
     back = error_of(status)
     assert type(back) is VerificationError
-    assert "log fsck" in str(back)
+    assert "upkeep fsck" in str(back)
 
 
 def test_errors_that_no_caller_can_act_on_have_no_status() -> None:
