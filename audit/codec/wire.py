@@ -5,9 +5,7 @@ and leaves the checks to `audit.codec.limits`.
 """
 
 from dataclasses import dataclass
-from datetime import UTC
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from inference_audit.v1 import audit_pb2, audit_service_pb2
 
 from audit.codec.wire_enums import state_from_wire, state_to_wire
@@ -17,6 +15,7 @@ from audit.codec.wire_exchange import (
     exchange_from_wire,
     exchange_to_wire,
 )
+from audit.codec.wire_time import time_from_wire, time_to_wire
 from audit.codec.wire_verdict import verdict_from_wire, verdict_to_wire
 from audit.records import AuditRecord, AuditRequest, AuditState, Claim, SignedVerdict
 
@@ -63,8 +62,8 @@ def audit_to_wire(record: AuditRecord) -> audit_pb2.Audit:
         audit_id=record.audit_id,
         request_id=record.request.request_id,
         state=state_to_wire(record.state),
-        submit_time=_time_to_wire(record.submitted_at),
-        finish_time=None if record.finished_at is None else _time_to_wire(record.finished_at),
+        submit_time=time_to_wire(record.submitted_at),
+        finish_time=None if record.finished_at is None else time_to_wire(record.finished_at),
         request_digest=record.request_digest,
         claim=claim_to_wire(record.request.claim),
         verdict=None if signed is None else verdict_to_wire(signed.verdict),
@@ -89,18 +88,7 @@ def audit_from_wire(message: audit_pb2.Audit) -> AuditView:
         request_digest=message.request_digest,
         claim=claim_from_wire(message.claim),
         state=state_from_wire(message.state),
-        submitted_at=_time_from_wire(message.submit_time),
-        finished_at=_time_from_wire(message.finish_time) if has_finished else None,
+        submitted_at=time_from_wire(message.submit_time),
+        finished_at=time_from_wire(message.finish_time) if has_finished else None,
         signed=signed,
     )
-
-
-def _time_to_wire(text: str) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromJsonString(text)
-    return timestamp
-
-
-def _time_from_wire(message: Timestamp) -> str:
-    moment = message.ToDatetime(tzinfo=UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

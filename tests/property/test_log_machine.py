@@ -12,8 +12,10 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,13 +28,18 @@ from hypothesis.stateful import (
 
 from audit.errors import AuditError, LogForked, StorageError
 from audit.ledger.checkpoints import parse_checkpoint_body
+from audit.ledger.cosignatures import WitnessSigner
 from audit.ledger.entries import sweep_commitment_statement
 from audit.ledger.fsck import check_log
 from audit.ledger.issuer import CheckpointIssuer, LogIdentity
 from audit.ledger.merkle import verify_consistency, verify_inclusion
 from audit.ledger.notes import open_note
+from audit.ledger.reader import LogReader
 from audit.ledger.seal import seal
 from audit.ledger.sequencer import Draft, Sequencer
+from audit.ledger.witness.protocol import AddCheckpoint, format_add_checkpoint, parse_size
+from audit.ledger.witness.state import WitnessState
+from audit.ledger.witness.witness import Witness
 from audit.log_records import ChainLink, EntryKind, Receipt, SealedEntry
 from storage.memory import InMemoryAuditStore
 from tests.support.faults import Fault, FaultyLogStore, Step, faulty_anchor
@@ -99,7 +106,12 @@ class LogMachine(RuleBasedStateMachine):
         self.unanswered: list[Draft] = []
         self.notes: dict[int, bytes] = {}
         self.witnessed_size = 0
-        self.witnessed_root = b""
+        self.cosigner = Witness(
+            WitnessSigner("witness.test.example", Ed25519PrivateKey.from_private_bytes(bytes(32))),
+            [log_signer().key],
+            WitnessState(self.folder / "witness.db", may_create=True),
+            itertools.count(1_790_000_000).__next__,
+        )
         self.max_size = 0
         self.backup: object | None = None
         self.processes: list[Process] = []
@@ -165,21 +177,15 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule()
     def witness(self) -> None:
-        """A witness follows: the newest checkpoint must extend the one it saw last."""
+        """A real witness follows: it cosigns each newest checkpoint, from the size it saw last."""
         latest = self.store.log.latest_checkpoint()
-        if latest is None:
-            return
-        assert latest.size >= self.witnessed_size
-        if self.witnessed_size:
-            reader = build_log(self.store.log, self.folder, self.clock).reader
-            verify_consistency(
-                old_size=self.witnessed_size,
-                new_size=latest.size,
-                old_root=self.witnessed_root,
-                new_root=latest.root,
-                proof=reader.consistency(self.witnessed_size, latest.size),
-            )
-        self.witnessed_size, self.witnessed_root = latest.size, latest.root
+        assert latest is not None
+        old_size, reader = self.witnessed_size, self._reader()
+        proof = reader.consistency(old_size, latest.size) if 0 < old_size < latest.size else ()
+        asked = AddCheckpoint(old_size=old_size, proof=proof, note=latest.note)
+        reply = self.cosigner.add_checkpoint(format_add_checkpoint(asked))
+        assert reply.status == HTTPStatus.OK, reply.body
+        self.witnessed_size = latest.size
 
     @rule()
     def back_up(self) -> None:
@@ -194,6 +200,7 @@ class LogMachine(RuleBasedStateMachine):
         self.store.log.__setstate__(copy.deepcopy(self.backup))
         if self.store.log.read_head().size < self._anchored_size():
             assert _refuses(self._opened)
+            self._witness_refuses_what_it_has_seen_more_of()
             lone = draft("default", next(self.numbers))
             for process in self.processes:
                 answer = process.append([lone])[0].result
@@ -204,6 +211,18 @@ class LogMachine(RuleBasedStateMachine):
         for process in self.processes:
             process.sequencer.stop()
         self.processes = [self._opened(), self._opened()]
+
+    def _witness_refuses_what_it_has_seen_more_of(self) -> None:
+        latest = self.store.log.latest_checkpoint()
+        if latest is None or latest.size >= self.witnessed_size:
+            return
+        asked = AddCheckpoint(old_size=latest.size, proof=(), note=latest.note)
+        reply = self.cosigner.add_checkpoint(format_add_checkpoint(asked))
+        assert reply.status == HTTPStatus.CONFLICT
+        assert parse_size(reply.body) == self.witnessed_size
+
+    def _reader(self) -> LogReader:
+        return LogReader(self.store.log)
 
     def _anchored_size(self) -> int:
         held = build_log(self.store.log, self.folder, self.clock).anchor.read()
@@ -218,7 +237,7 @@ class LogMachine(RuleBasedStateMachine):
     @invariant()
     def every_receipt_still_holds(self) -> None:
         head = self.store.log.read_head()
-        reader = build_log(self.store.log, self.folder, self.clock).reader
+        reader = self._reader()
         for key, receipt in self.receipts.items():
             entry = reader.entry(receipt.log_index)
             assert (entry.entry_key, entry.entry_digest) == (key, receipt.entry_digest)
@@ -239,7 +258,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @invariant()
     def published_checkpoints_are_consistent(self) -> None:
-        reader = build_log(self.store.log, self.folder, self.clock).reader
+        reader = self._reader()
         published = list(reader.checkpoints())
         for checkpoint in published:
             body = parse_checkpoint_body(open_note(checkpoint.note, [log_signer().key]).text)

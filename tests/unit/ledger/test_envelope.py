@@ -20,7 +20,7 @@ from audit.ledger.envelope import sign_payload
 from audit.ledger.verify import PAYLOAD_TYPE, pae, verify_envelope
 from tests.golden.ledger.examples import KEY, example_entry, failed, key_of, passed
 from tests.golden.ledger.regenerate import GOLDEN, golden_files
-from tests.unit.ledger.vectors import load_vector
+from tests.support.vectors import load_json
 
 
 @pytest.mark.parametrize("name", golden_files())
@@ -60,7 +60,7 @@ def test_lengths_count_bytes_not_characters() -> None:
 
 
 def test_the_published_dsse_vector_is_met_byte_for_byte() -> None:
-    vector = load_vector("dsse/protocol_vector.json")
+    vector = load_json("dsse/protocol_vector.json")
     payload, payload_type = vector["serializedBody"].encode(), vector["payloadType"]
     assert pae(payload_type, payload) == vector["pae"].encode()
     key = key_of(int(vector["testOnlyPrivateScalar"]))

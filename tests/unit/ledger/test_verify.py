@@ -15,7 +15,7 @@ from audit.ledger.verify import MAX_ENVELOPE_BYTES, is_signed, verify_envelope
 from tests.golden.ledger.examples import KEY, OTHER_KEY
 from tests.golden.ledger.malformed import malformed
 from tests.golden.ledger.regenerate import ASSETS, GOLDEN
-from tests.unit.ledger.vectors import load_vector
+from tests.support.vectors import load_json
 
 MALFORMED = malformed()
 PASSED = (GOLDEN / "passed.envelope.json").read_bytes()
@@ -143,7 +143,7 @@ def test_text_that_is_no_key_is_refused(public_key_pem: bytes) -> None:
 
 
 def test_every_wycheproof_ecdsa_case_is_decided_as_published() -> None:
-    vectors = load_vector("ecdsa/wycheproof_secp256r1_sha256.json")
+    vectors = load_json("ecdsa/wycheproof_secp256r1_sha256.json")
     wrong, num_cases = [], 0
     for group in vectors["testGroups"]:
         key = load_pem_public_key(group["publicKeyPem"].encode())
