@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from securesystemslib.signer import Signer as LibrarySigner  # type: ignore[attr-defined]
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
-from audit.errors import ConfigurationError
+from audit.errors import ConfigurationError, StorageError
 from audit.ledger.keys import key_id_of, load_or_create_key, load_public_key, pem_of
 
 #: What securesystemslib 1.6 can sign P-256 with, and the extra that each needs there.
@@ -33,6 +33,10 @@ _TRIAL = b"inference-audit: a signature on trial"
 
 #: Returns a secret by the name that the back end asks for, such as `pin`.
 SecretsHandler = Callable[[str], str]
+
+
+class SignerUnavailable(StorageError):
+    """A module or key service that could sign does not now; nothing was stored."""
 
 
 class Signer(Protocol):
@@ -64,6 +68,14 @@ class UriSigner:
         self.public_key_pem = pem_of(public_key)
 
     def sign(self, message: bytes) -> bytes:
+        """Return a DER signature that was verified. Raises: SignerUnavailable, worth retrying."""
+        try:
+            return self.sign_on_trial(message)
+        except ConfigurationError as error:
+            # It could sign when it was opened: an outage, which the audit in hand waits for.
+            raise SignerUnavailable(str(error)) from error
+
+    def sign_on_trial(self, message: bytes) -> bytes:
         """Return a DER signature that was verified. Raises: ConfigurationError."""
         remedy = "see that the module or key service is reachable, unlocked and lets this user sign"
         with _back_end(f"the signer {self._uri} cannot sign", remedy):
@@ -106,7 +118,7 @@ def open_signer(
     signer = UriSigner(
         location, _open_library_signer(location, public_key, secrets_handler), public_key
     )
-    signer.sign(_TRIAL)
+    signer.sign_on_trial(_TRIAL)
     return signer
 
 

@@ -1,11 +1,13 @@
 """`demo` shows the main job, its table is right, and it says where things are."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
-from audit.ledger.verify import verify_envelope
+from audit.ledger.verify import verify_bundle
+from audit.reports.rebuild import verify_pack
 from tests.integration.processes import Finished, JsonLine, run
 from tests.integration.traffic import recordings
 from tests.support.example_model import EXAMPLES
@@ -53,17 +55,29 @@ def test_its_table_is_right(demo: Finished) -> None:
             assert row["verdict"] == "PASS" or row["details"], row
 
 
-def test_every_signature_verifies(demo: Finished, folder: Path) -> None:
-    key = (folder / "verdict-key.pem.pub").read_bytes()
-    envelopes = sorted((folder / "verdicts").glob("*.json"))
-    assert len(envelopes) == len(demo.lines)
+def test_every_verdict_verifies_with_its_place_in_the_log(demo: Finished, folder: Path) -> None:
+    trust_root = (folder / "trust-root.json").read_bytes()
+    bundles = sorted((folder / "verdicts").glob("*.json"))
+    assert len(bundles) == len(demo.lines)
     words = {"PASS": "PASSED", "FAIL": "FAILED", "INCONCLUSIVE": "INCONCLUSIVE"}
     verdicts = []
-    for path in envelopes:
-        predicate = verify_envelope(path.read_bytes(), key)["predicate"]
+    for path in bundles:
+        predicate = verify_bundle(path.read_bytes(), trust_root).statement["predicate"]
         assert isinstance(predicate, dict)
         verdicts.append(predicate["verdict"])
     assert sorted(verdicts) == sorted(words[line["verdict"]] for line in demo.lines)
+
+
+def test_its_report_counts_the_same_verdicts_and_misses_none(demo: Finished, folder: Path) -> None:
+    with (folder / "report" / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(demo.lines)
+    verified = verify_pack(
+        folder / "report" / "evidence-pack.zip", (folder / "trust-root.json").read_bytes()
+    )
+    assert verified.report.is_complete
+    assert verified.report.totals.num_verdicts == len(demo.lines)
+    assert "<html" in (folder / "report" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_person_is_told_what_was_seen_and_what_to_try_next(
@@ -74,10 +88,10 @@ def test_a_person_is_told_what_was_seen_and_what_to_try_next(
     assert done.code == 0, done.stderr
     assert f"database:   {tmp_path / 'audits.db'}" in done.stdout
     assert (tmp_path / "audits.db").stat().st_size > 0
-    for command in ("verify", "check", "serve"):
+    for command in ("verify", "report", "check", "serve"):
         assert f"inference-audit {command} " in done.stdout
     assert "honest exchanges were failed" in done.stdout
-    assert f"{len(recordings('*.jsonl'))} signatures verified offline" in done.stdout
+    assert f"{len(recordings('*.jsonl'))} verdicts verified offline" in done.stdout
     assert "a PASS says what it could not see" in done.stdout
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NoReturn, cast
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 from audit.errors import ConfigurationError
 from audit.ledger.keys import SigningKey, pem_of
 from audit.ledger.seal import seal
-from audit.ledger.signers import Signer, open_signer
+from audit.ledger.signers import Signer, SignerUnavailable, UriSigner, open_signer
 from audit.ledger.verify import is_signed, verify_envelope
 from audit.log_records import EntryKind
 from tests.golden.ledger.examples import CHAIN, KEY, OTHER_KEY
@@ -153,3 +154,14 @@ def test_a_key_in_a_hardware_module_signs(token: str) -> None:
     assert isinstance(public_key, ec.EllipticCurvePublicKey)
     assert pem_of(public_key)
     assert is_signed(public_key, bytes.fromhex(signature.partition(":")[2]), b"message")
+
+
+def test_a_service_that_fails_later_is_worth_waiting_for() -> None:
+    class Failing:
+        def sign(self, _message: bytes) -> NoReturn:
+            raise ConnectionError("the key service is away")
+
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    signer = UriSigner("awskms:key", cast(Any, Failing()), key)
+    with pytest.raises(SignerUnavailable, match=r"ConnectionError: the key service is away"):
+        signer.sign(b"message")
