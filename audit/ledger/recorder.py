@@ -6,6 +6,7 @@ is signed before the sequencer has given the entry its place in the tenant's cha
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from audit.errors import InvalidRequest
@@ -68,6 +69,12 @@ class Recorder:
 
         Raises: StreamMoved, AuditNotFound, StorageError, LogForked.
         """
+        return self.hand_over(job, examination, stream, intent).result(self.timeout_s)
+
+    def hand_over(
+        self, job: Job, examination: Examination, stream: StoredStream | None, intent: Receipt
+    ) -> "Future[Receipt]":
+        """Return at once what `conclude` waits for; for callers with many audits in hand."""
         artifacts = _artifacts(examination)
         verdict = examination.verdict
         if stream is not None:
@@ -92,7 +99,7 @@ class Recorder:
                 artifacts=artifacts,
             )
 
-        return self._log(
+        return self._begin(
             EntryKind.VERDICT, job.audit_id, build, tenant=job.tenant, audit=job, end=end
         )
 
@@ -193,9 +200,25 @@ class Recorder:
         tenant: str | None = None,
         audit: Job | None = None,
         short: str | None = None,
-        end: Callable[[SealedEntry], JobEnd] | None = None,
         erasure: Erasure | None = None,
     ) -> Receipt:
+        begun = self._begin(
+            kind, name, build, tenant=tenant, audit=audit, short=short, erasure=erasure
+        )
+        return begun.result(self.timeout_s)
+
+    def _begin(
+        self,
+        kind: EntryKind,
+        name: str,
+        build: Callable[[ChainLink], JsonMembers],
+        *,
+        tenant: str | None = None,
+        audit: Job | None = None,
+        short: str | None = None,
+        end: Callable[[SealedEntry], JobEnd] | None = None,
+        erasure: Erasure | None = None,
+    ) -> "Future[Receipt]":
         entry_key = f"{short or kind}:{name}"
 
         # in this thread, so that the sequencer has little left to do in order
@@ -218,7 +241,7 @@ class Recorder:
             end=end,
             erasure=erasure,
         )
-        return self.sequencer.append(draft).result(self.timeout_s)
+        return self.sequencer.append(draft)
 
 
 def _artifacts(examination: Examination) -> tuple[Artifact, ...]:

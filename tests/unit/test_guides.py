@@ -1,4 +1,4 @@
-"""The guides about log and reports name things that exist: settings, commands, options, sections."""
+"""The guides about log and reports name what exists: settings, commands, options, sections."""
 
 import re
 import shlex
@@ -104,7 +104,7 @@ def test_told_defaults_are_the_defaults() -> None:
     assert told["tenant"] == f"`{plain.tenant}`"
     assert float(told["publish_interval_s"]) == plain.publish_interval_s
     assert float(told["timestamp_interval_s"]) == plain.timestamp_interval_s
-    assert told["is_post_quantum"] == str(plain.is_post_quantum).lower()
+    assert told["is_post_quantum"] == f"`{str(plain.is_post_quantum).lower()}`"
 
 
 def test_the_example_of_a_witness_policy_can_be_used() -> None:
