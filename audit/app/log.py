@@ -26,7 +26,7 @@ from audit.ledger.sequencer import Sequencer
 from audit.ledger.signers import Signer, open_signer
 from audit.ledger.timestamps import request_timestamp
 from audit.ledger.verdict_log import Trust, VerdictLog
-from audit.ledger.witness.gather import Gatherer
+from audit.ledger.witness.gather import Gatherer, contradicting
 from audit.ledger.witness_policy import parse_policy
 from audit.log_records import Erasure, Receipt, StoredCheckpoint
 from storage.places import sqlite_path
@@ -191,15 +191,22 @@ def _open_signer(settings: ServiceSettings) -> Signer:
     log = settings.log
     if log.signer is None:
         return open_signer(str(settings.key_path))
-    public_key = None if log.signer_public_key is None else _read(log.signer_public_key)
-    secret = None if log.signer_secret is None else _read_text(log.signer_secret).strip()
+    return open_verdict_signer(log.signer, log.signer_public_key, log.signer_secret)
+
+
+def open_verdict_signer(location: str, public_key: Path | None, secret: Path | None) -> Signer:
+    """Return the signer of a path or URI, with its public key and secret from files.
+
+    Raises: ConfigurationError.
+    """
 
     def tell(name: str) -> str:
         if secret is None:
-            raise ConfigurationError(f"the signer asks for {name!r}: set signer_secret to a file")
-        return secret
+            raise ConfigurationError(f"the signer asks for {name!r}: name a file that holds it")
+        return _read_text(secret).strip()
 
-    return open_signer(log.signer, public_key_pem=public_key, secrets_handler=tell)
+    pem = None if public_key is None else _read(public_key)
+    return open_signer(location, public_key_pem=pem, secrets_handler=tell)
 
 
 def _read(path: Path) -> bytes:
@@ -253,15 +260,19 @@ def _publisher(
 
 
 def _witness(store: SqlAuditStore, log: VerdictLog) -> Witness:
-    gatherer = Gatherer(policy=parse_policy(log.trust.policy_text()), prove=log.consistency)
+    policy = parse_policy(log.trust.policy_text())
+    gatherer = Gatherer(policy=policy, prove=log.consistency)
 
     def witness(checkpoint: StoredCheckpoint) -> tuple[bytes, bool]:
         gathered = gatherer.gather(checkpoint.note)
-        held = store.log.read_head().size
-        if gathered.ahead is not None and gathered.ahead > held:
+        against = contradicting(gathered, store.log.read_head().size)
+        others = {one.name for one in policy.witnesses} - against.keys()
+        # One witness alone may err or lie; where too many contradict for any quorum, it is we.
+        if against and not policy.is_met(others):
             raise LogForked(
-                f"a witness has seen {gathered.ahead} entries of this log, the database holds "
-                f"{held}: it was restored from an older copy. Stop, and restore the newest one"
+                "witnesses have seen another history of this log: "
+                + "; ".join(f"{name}: {error}" for name, error in sorted(against.items()))
+                + ". It may have been restored from an older copy: stop, and restore the newest one"
             )
         return gathered.note, gathered.is_met
 

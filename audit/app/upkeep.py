@@ -16,7 +16,7 @@ from audit.log_records import Receipt
 def check(settings: ServiceSettings) -> Checked:
     """Return what contradicts itself in the log. Raises: ConfigurationError, StorageError."""
     with open_log(settings, may_create=False) as log:
-        return check_log(log.store.log, log.identity.signers[0].key)
+        return check_log(log.store.log, log.identity.signers[0].key, log.anchor.read())
 
 
 def adopt(settings: ServiceSettings) -> int:

@@ -11,7 +11,7 @@ from audit.cli.exits import ExitCode
 from audit.cli.lines import Line, print_line, stdout
 from audit.cli.log_options import choose_log
 from audit.errors import ConfigurationError
-from audit.ledger.signers import open_signer
+from audit.ledger.note_keys import format_vkey
 from audit.ledger.sigstore_root import to_sigstore_trusted_root
 from audit.ledger.trust_root import VerdictKey, load_trust_root
 from audit.log_records import Receipt
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(choose_log)
     group.command()(show)
     group.command("trust-root")(trust_root)
+    group.command("log-key")(log_key)
     group.command()(rotate)
     group.command()(revoke)
     app.add_typer(group, name="keys")
@@ -70,6 +71,17 @@ def trust_root(
     raise typer.Exit(ExitCode.PASS)
 
 
+def log_key(context: typer.Context) -> None:
+    """Print the log's own keys as C2SP vkeys, as witnesses and their policies name them."""
+    from audit.app import open_log
+
+    with open_log(context.obj, may_create=False) as log:
+        vkeys = [format_vkey(signer.key) for signer in log.identity.signers]
+    for vkey in vkeys:
+        typer.echo(vkey)
+    raise typer.Exit(ExitCode.PASS)
+
+
 def rotate(
     context: typer.Context,
     new_key: Annotated[
@@ -79,12 +91,15 @@ def rotate(
     new_public_key: Annotated[
         Path | None, typer.Option(metavar="PUB", help="Its public key, PEM, where it is a URI.")
     ] = None,
+    new_secret: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Holds the PIN that a URI asks for.")
+    ] = None,
 ) -> None:
     """Introduce a new verdict key and retire the one in use; stop the service first."""
+    from audit.app.log import open_verdict_signer
     from audit.app.upkeep import rotate as rotate_key
 
-    pem = None if new_public_key is None else _read(new_public_key)
-    new = open_signer(new_key, public_key_pem=pem)
+    new = open_verdict_signer(new_key, new_public_key, new_secret)
     introduced, retired = rotate_key(context.obj, new)
     _tell(f"entry {introduced.log_index} introduces the key {new.key_id}")
     _tell(f"entry {retired.log_index} retires the one before; start the service with {new_key}")
@@ -143,13 +158,6 @@ def _table(keys: tuple[VerdictKey, ...], current: str) -> Table:
 
 def _tell(text: str) -> None:
     stdout().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _write(path: Path, content: bytes) -> None:

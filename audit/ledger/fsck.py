@@ -4,16 +4,25 @@ Everything is derived anew from the entries and held against what is stored; eac
 told with its place. It needs no key but the log's own, and changes nothing.
 """
 
+import base64
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from audit.errors import VerificationError
-from audit.ledger.checkpoints import parse_checkpoint_body
+from audit.ledger.checkpoints import Checkpoint, parse_checkpoint_body
 from audit.ledger.leaf_check import check_leaf
 from audit.ledger.merkle import EMPTY_HEAD, grow, leaf_hash
 from audit.ledger.notes import NoteKey, open_note
 from audit.ledger.tiles import TileEdge
-from audit.log_records import LogEntry, StoredCheckpoint, Tile, TreeHead
+from audit.log_records import (
+    EntryKind,
+    Erasure,
+    LogEntry,
+    StoredCheckpoint,
+    Tile,
+    TreeHead,
+)
 from audit.ports import LogStore
 
 _PAGE = 256
@@ -38,13 +47,21 @@ class _Walk:
         default_factory=lambda: TileEdge.load(0, (), lambda _level, _index: None)
     )
     chains: dict[str, tuple[int, str]] = field(default_factory=dict)
+    erasures: tuple[Erasure, ...] = ()
     num_erased: int = 0
 
 
-def check_log(store: LogStore, log_key: NoteKey | None = None) -> Checked:
-    """Return what contradicts itself in a log; its checkpoints' signatures only with the key."""
+def check_log(
+    store: LogStore, log_key: NoteKey | None = None, anchored: Checkpoint | None = None
+) -> Checked:
+    """Return what contradicts itself in a log, or the anchor where that is given.
+
+    Checkpoints' signatures are checked with the key only.
+    """
     size = store.read_head().size
-    walk, problems = _Walk(), list[str]()
+    walk, problems = _Walk(erasures=logged_erasures(store)), list[str]()
+    if anchored is not None and anchored.size > size:
+        problems.append(f"the anchor names {anchored.size} entries, the database holds {size}")
     checkpoints = _all_checkpoints(store)
     num_checkpoints = 0
     pending = next(checkpoints, None)
@@ -61,6 +78,8 @@ def check_log(store: LogStore, log_key: NoteKey | None = None) -> Checked:
             problems += _entry_problems(entry, walk)
             # checkpoints may end anywhere; each is held against the tree of just its size
             walk.head = grow(walk.head, [leaf_hash(entry.leaf_body)])
+            if anchored is not None and anchored.size == walk.head.size:
+                problems += _anchor_problems(anchored, walk.head)
             while pending is not None and pending.size <= walk.head.size:
                 problems += _checkpoint_problems(pending, walk.head, log_key)
                 num_checkpoints += 1
@@ -88,7 +107,7 @@ def _entry_problems(entry: LogEntry, walk: _Walk) -> Iterator[str]:
         yield f"{place}: tenant {entry.tenant!r} goes from entry {sequence} to {reached}"
     walk.chains[entry.tenant] = (entry.tenant_sequence, entry.entry_digest)
     if entry.envelope is None:
-        if entry.erased_at is None:
+        if entry.erased_at is None or not _is_covered(entry, walk.erasures):
             yield f"{place}: its content ({entry.entry_key}) is gone, and no erasure says so"
         else:
             walk.num_erased += 1
@@ -96,6 +115,44 @@ def _entry_problems(entry: LogEntry, walk: _Walk) -> Iterator[str]:
         check_leaf(entry.leaf_body, entry.envelope, entry.entry_digest)
     except VerificationError as error:
         yield f"{place}: {error}"
+
+
+def logged_erasures(store: LogStore) -> tuple[Erasure, ...]:
+    """Return the erasures that are in a log; those that cannot be read count for nothing."""
+    found: list[Erasure] = []
+    first = 0
+    while page := store.list_of_kind(EntryKind.ERASURE, first=first, limit=_PAGE):
+        first = page[-1].log_index + 1
+        for entry in page:
+            erasure = _erasure_of(entry)
+            if erasure is not None:
+                found.append(erasure)
+    return tuple(found)
+
+
+def _erasure_of(entry: LogEntry) -> Erasure | None:
+    try:
+        payload = base64.b64decode(json.loads(entry.envelope or b"")["payload"])
+        bounds = json.loads(payload)["predicate"]["erasure"]
+        below = min(int(bounds["belowIndex"]), entry.log_index)
+        return Erasure(tenant=bounds["tenant"], before=bounds["before"], below_index=below)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_covered(entry: LogEntry, erasures: Sequence[Erasure]) -> bool:
+    # An audit goes with its verdict, so its intent may be older, never younger, than the bounds.
+    return any(
+        erasure.tenant == entry.tenant
+        and entry.log_index < erasure.below_index
+        and entry.recorded_at < erasure.before
+        for erasure in erasures
+    )
+
+
+def _anchor_problems(anchored: Checkpoint, head: TreeHead) -> Iterator[str]:
+    if anchored.root != head.root:
+        yield f"the anchor names another tree of {anchored.size} entries"
 
 
 def _checkpoint_problems(

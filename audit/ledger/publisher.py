@@ -13,10 +13,6 @@ from audit.ports import Clock, LogStore
 
 _log = logging.getLogger(__name__)
 
-#: An unchanged tree is witnessed anew this often, so that readers can tell a quiet log from a dead
-#: one (Tessera republishes every 10 minutes).
-REPUBLISH_S = 600.0
-
 #: Returns the note with the witnesses' lines, and whether their quorum is met. Raises LogForked
 #: where a witness has seen more of the log than there is.
 Witness = Callable[[StoredCheckpoint], tuple[bytes, bool]]
@@ -76,10 +72,9 @@ class Publisher:
             self._stamped_at = self._clock()
 
     def _is_due(self, latest: StoredCheckpoint) -> bool:
+        # An unchanged tree is not witnessed anew: how early it was seen is what counts later.
         witnessed = self._store.latest_checkpoint(witnessed=True)
-        if witnessed is None or witnessed.size < latest.size:
-            return True
-        return _elapsed_s(witnessed.issued_at, self._clock()) >= REPUBLISH_S
+        return witnessed is None or witnessed.size < latest.size
 
     def _is_unstamped(self, latest: StoredCheckpoint) -> bool:
         if self._store.list_timestamps(first_size=latest.size, limit=1):

@@ -76,11 +76,14 @@ class VerdictLog(LogReader):
         )
 
     def _covering(self, index: int) -> StoredCheckpoint:
-        """Return the newest checkpoint over an entry, a witnessed one where there is one."""
+        """Return the oldest witnessed checkpoint over an entry, or else the newest one.
+
+        The oldest shows how early witnesses saw the entry, which counts if its key is compromised.
+        """
         if self._trust.witness_policy is not None:
-            witnessed = self._store.latest_checkpoint(witnessed=True)
-            if witnessed is not None and witnessed.size > index:
-                return witnessed
+            for checkpoint in self.checkpoints(above_size=index):
+                if checkpoint.is_witnessed:
+                    return checkpoint
         return self.checkpoint()
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from audit.errors import AuditError
 from audit.ledger.checkpoints import parse_checkpoint_body
@@ -24,6 +25,7 @@ from audit.ledger.witness.client import (
     Cosignature,
     Prove,
     WitnessAhead,
+    WitnessRefused,
     ask_witness,
 )
 from audit.ledger.witness_policy import PolicyWitness, WitnessPolicy
@@ -51,6 +53,20 @@ class Gathered:
         """The largest size that a witness has seen of this log, where it is above the note's."""
         sizes = [error.size for error in self.failures.values() if isinstance(error, WitnessAhead)]
         return max(sizes, default=None)
+
+
+def contradicting(gathered: Gathered, held_size: int) -> dict[str, AuditError]:
+    """Return the witnesses that speak of another history than a log of `held_size` entries.
+
+    They have seen more of it than there is, or do not accept that the checkpoint continues what
+    they have seen, although the proof is from the log's own tree.
+    """
+    return {
+        name: error
+        for name, error in gathered.failures.items()
+        if (isinstance(error, WitnessAhead) and error.size > held_size)
+        or (isinstance(error, WitnessRefused) and error.status == HTTPStatus.UNPROCESSABLE_ENTITY)
+    }
 
 
 def gather(

@@ -97,7 +97,16 @@ def test_files_that_cannot_be_used_are_told(
     assert (done.code, "cannot read" in done.stderr) == (64, True)
 
 
-def test_the_group_has_its_four_commands() -> None:
+def test_the_log_key_is_the_one_that_the_trust_root_names(
+    run_keys: Callable[..., Finished], tmp_path: Path
+) -> None:
+    run_keys("rotate", "--new-key", tmp_path / "second.pem")
+    vkey = run_keys("log-key", key="second.pem").stdout.strip()
+    assert vkey.startswith(f"{ORIGIN}+")
+    assert f"log {vkey}" in run_keys("trust-root", key="second.pem").stdout
+
+
+def test_the_group_has_its_five_commands() -> None:
     own = typer.Typer()
     keys.register(own)
     (group,) = own.registered_groups
@@ -106,7 +115,7 @@ def test_the_group_has_its_four_commands() -> None:
         c.name or getattr(c.callback, "__name__", "")
         for c in group.typer_instance.registered_commands
     }
-    assert names == {"show", "trust-root", "rotate", "revoke"}
+    assert names == {"show", "trust-root", "log-key", "rotate", "revoke"}
 
 
 def test_a_key_that_does_not_exist_is_told_and_not_made(

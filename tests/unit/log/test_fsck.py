@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from audit.ledger.checkpoints import Checkpoint
 from audit.ledger.fsck import check_log
 from storage.store import open_store
 from tests.property.test_log_machine import draft
-from tests.support.logs import log_signer, running
+from tests.support.logs import ORIGIN, log_signer, running
 from tests.unit.log.test_sequencer import append
 from tests.unit.storage.builders import CountingIds, StepClock
 
@@ -64,6 +65,32 @@ def test_a_sound_log_has_no_problems(database: Path) -> None:
 def test_each_damage_is_named(statement: str, expected: str, database: Path) -> None:
     damage(database, statement)
     assert any(expected in problem for problem in problems(database)), problems(database)
+
+
+def test_content_emptied_by_hand_is_not_taken_for_erased(database: Path) -> None:
+    damage(
+        database,
+        "UPDATE log_contents SET envelope = NULL, erased_at = '2026-01-01T00:00:00Z' WHERE "
+        "entry_digest = (SELECT entry_digest FROM log_entries WHERE log_index = 5)",
+    )
+    assert problems(database) == ("entry 5: its content (sweep:5) is gone, and no erasure says so",)
+
+
+@pytest.mark.parametrize(
+    ("size", "root", "expected"),
+    [
+        (301, bytes(32), "the anchor names 301 entries, the database holds 300"),
+        (300, bytes(32), "the anchor names another tree of 300 entries"),
+        (7, bytes(32), "the anchor names another tree of 7 entries"),
+    ],
+)
+def test_an_anchor_that_contradicts_the_database_is_named(
+    size: int, root: bytes, expected: str, database: Path
+) -> None:
+    store = open_store(f"sqlite:///{database}", clock=StepClock(), new_id=CountingIds())
+    anchored = Checkpoint(origin=ORIGIN, size=size, root=root)
+    assert check_log(store.log, log_signer().key, anchored).problems == (expected,)
+    store.close()
 
 
 def test_content_that_is_gone_without_an_erasure_is_named(database: Path) -> None:
