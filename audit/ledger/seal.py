@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import rfc8785
 
+from audit.ledger.canonical import canonical
 from audit.ledger.envelope import sign
 from audit.ledger.hashedrekord import leaf_body
 from audit.ledger.signers import Signer
@@ -54,7 +55,7 @@ class Prepared:
         """
         # Quotes inside texts are escaped, so this can only be the member itself.
         nowhere = ChainLink(tenant=tenant, sequence=0, previous_digest=None)
-        before, after = rfc8785.dumps(build(nowhere)).split(_chain_member(nowhere))
+        before, after = canonical(build(nowhere)).split(_chain_member(nowhere))
         return cls(before, after)
 
     def seal(
@@ -72,7 +73,7 @@ class Prepared:
 
 
 def _chain_member(chain: ChainLink) -> bytes:
-    return b'"chain":' + rfc8785.dumps(chain_members(chain))
+    return b'"chain":' + canonical(chain_members(chain))
 
 
 def _sealed(

@@ -74,11 +74,16 @@ def statement_of(
 
 
 def _exact(value: JsonValue) -> JsonValue:
-    """Return the value with integers that a double cannot hold as strings."""
+    """Return the value with integers that a double cannot hold as strings.
+
+    A whole float becomes an integer: canonical JSON writes both alike, and integers faster.
+    """
     if isinstance(value, Mapping):
         return {name: _exact(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_exact(item) for item in value]
     if isinstance(value, int) and abs(value) > _LARGEST_EXACT_INTEGER:
         return str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT_INTEGER:
+        return int(value)
     return value
