@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from audit.errors import ConfigurationError, LogForked, StorageError, VerificationError
@@ -37,14 +38,12 @@ class Anchor:
         except OSError as error:
             raise ConfigurationError(_unusable(self.path, error)) from error
         try:
-            opened = open_note(note, [self.log_key])
-            checkpoint = parse_checkpoint_body(opened.text)
+            return _opened(note, self.log_key)
         except VerificationError as error:
             raise LogForked(
                 f"the anchor {self.path} is no checkpoint of this log ({error}): name the log's "
                 "own anchor file, or the key and origin that it was made with"
             ) from error
-        return checkpoint
 
     def advance(self, checkpoint: Checkpoint, note: bytes) -> None:
         """Replace the anchor durably by a larger checkpoint; a smaller one changes nothing.
@@ -84,6 +83,12 @@ class Anchor:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@lru_cache(maxsize=8)
+def _opened(note: bytes, log_key: NoteKey) -> Checkpoint:
+    """Return a note's checkpoint; it is read before every batch, and seldom another one."""
+    return parse_checkpoint_body(open_note(note, [log_key]).text)
 
 
 def require_same_root(held: Checkpoint, root: bytes, where: str) -> None:

@@ -9,7 +9,7 @@ unknown nothing is assumed: the database is read again, and entries are known by
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from audit.log_records import (
     LogSnapshot,
     Receipt,
     SealedEntry,
+    TenantHead,
     TreeHead,
 )
 from audit.ports import Clock, LogStore
@@ -63,9 +64,18 @@ class _Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """The log as this process left it; where that is not how it stands, no commit succeeds."""
+
+    head: TreeHead
+    edge: TileEdge
+    tenants: dict[str, TenantHead]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Built:
     batch: LogBatch
-    edge: TileEdge
+    state: _State
     receipts: dict[str, Receipt]
 
 
@@ -79,8 +89,7 @@ class Sequencer:
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(maxsize=MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
-        self._edge: TileEdge | None = None
-        self._edge_size = -1
+        self._state: _State | None = None
         self._fork: LogForked | None = None
 
     def start(self) -> None:
@@ -104,7 +113,7 @@ class Sequencer:
     def append(self, draft: Draft) -> "Future[Receipt]":
         """Hand over a draft; its receipt is there once the entry is durable and published.
 
-        A key that the log holds already gives the earlier receipt, and nothing is signed. The
+        A key that the log holds already gives the earlier receipt, and nothing is stored. The
         receipt's errors: StorageError, where the same draft may be handed over again; LogForked;
         what ended the job's end (StreamMoved, AuditNotFound, CorruptState).
         """
@@ -156,7 +165,7 @@ class Sequencer:
             _fail(batch, error)
         except Exception as error:
             # What the failed step left behind is unknown: nothing remembered of it counts.
-            self._edge = None
+            self._state = None
             if isinstance(error, AuditError) or len(batch) == 1:
                 _fail(batch, error)
                 return
@@ -169,19 +178,28 @@ class Sequencer:
             open_drafts = [waiting for waiting in batch if not waiting.receipt.done()]
             if not open_drafts:
                 return
+            was_remembered = self._state is not None
             try:
                 self._append_once(open_drafts)
             except LogMoved:
-                self._edge = None
+                self._state = None
             except JobEndRefused as refused:
                 _fail([w for w in open_drafts if _ends(w, refused.audit_id)], refused.cause)
+            except StorageError:
+                # A key may be in the log already, which only a fresh look can tell.
+                if not was_remembered:
+                    raise
+                self._state = None
         _fail(batch, StorageError("other sequencers were always faster: use fewer on one log"))
 
     def _append_once(self, waiting: Sequence[_Waiting]) -> None:
         drafts = {w.draft.entry_key: w.draft for w in waiting}
-        tenants = sorted({draft.tenant for draft in drafts.values()})
         anchored = self._issuer.anchored()
-        snapshot = self._store.snapshot(list(drafts), tenants)
+        if self._state is not None and anchored is not None:
+            if anchored.size > self._state.head.size:
+                # another process has appended, or this database was replaced: look anew
+                self._state = None
+        snapshot = self._snapshot(drafts)
         known = dict(snapshot.known)
         head, receipts = snapshot.head, known
         fresh = [draft for key, draft in drafts.items() if key not in known]
@@ -189,20 +207,36 @@ class Sequencer:
         if fresh:
             built = self._build(snapshot, fresh)
             self._store.commit(built.batch, recorded_at=self._clock())
-            self._edge, self._edge_size = built.edge, built.batch.head.size
+            self._state = built.state
             head, receipts = built.batch.head, known | built.receipts
         self._issuer.cover(head)
         for one in waiting:
             one.receipt.set_result(receipts[one.draft.entry_key])
 
+    def _snapshot(self, drafts: Mapping[str, Draft]) -> LogSnapshot:
+        """Return what the database holds; what this process left behind spares asking it.
+
+        The commit itself finds out whether that still stands: the head moves only from there, and
+        a key goes in only once.
+        """
+        tenants = sorted({draft.tenant for draft in drafts.values()})
+        state = self._state
+        if state is None or any(tenant not in state.tenants for tenant in tenants):
+            self._state = None
+            return self._store.snapshot(list(drafts), tenants)
+        heads = tuple(state.tenants[tenant] for tenant in tenants)
+        return LogSnapshot(head=state.head, tenants=heads, known=())
+
     def _build(self, snapshot: LogSnapshot, drafts: Sequence[Draft]) -> _Built:
-        links = {t.tenant: (t.sequence, t.entry_digest) for t in snapshot.tenants}
+        tenants = {head.tenant: head for head in snapshot.tenants}
         entries, ends, receipts = list[SealedEntry](), list[JobEnd](), dict[str, Receipt]()
         for draft in drafts:
-            sequence, digest = links.get(draft.tenant, (0, None))
-            link = ChainLink(tenant=draft.tenant, sequence=sequence + 1, previous_digest=digest)
-            sealed = draft.seal(link)
-            links[draft.tenant] = (link.sequence, sealed.entry_digest)
+            sealed = draft.seal(_next_link(draft.tenant, tenants.get(draft.tenant)))
+            tenants[draft.tenant] = TenantHead(
+                tenant=draft.tenant,
+                sequence=sealed.tenant_sequence,
+                entry_digest=sealed.entry_digest,
+            )
             receipts[draft.entry_key] = Receipt(
                 log_index=snapshot.head.size + len(entries), entry_digest=sealed.entry_digest
             )
@@ -219,14 +253,21 @@ class Sequencer:
             job_ends=tuple(ends),
             erasures=tuple(d.erasure for d in drafts if d.erasure is not None),
         )
-        return _Built(batch=batch, edge=edge, receipts=receipts)
+        known_tenants = {} if self._state is None else self._state.tenants
+        state = _State(head=batch.head, edge=edge, tenants=known_tenants | tenants)
+        return _Built(batch=batch, state=state, receipts=receipts)
 
     def _edge_at(self, head: TreeHead) -> TileEdge:
-        if self._edge is None or self._edge_size != head.size:
-            partial = self._store.read_leaf_hashes(head.size - head.size % 256, head.size)
-            self._edge = TileEdge.load(head.size, partial, self._store.read_tile)
-            self._edge_size = head.size
-        return self._edge
+        if self._state is not None:
+            return self._state.edge
+        partial = self._store.read_leaf_hashes(head.size - head.size % 256, head.size)
+        return TileEdge.load(head.size, partial, self._store.read_tile)
+
+
+def _next_link(tenant: str, last: TenantHead | None) -> ChainLink:
+    if last is None:
+        return ChainLink(tenant=tenant, sequence=1, previous_digest=None)
+    return ChainLink(tenant=tenant, sequence=last.sequence + 1, previous_digest=last.entry_digest)
 
 
 def _ends(waiting: _Waiting, audit_id: str) -> bool:

@@ -114,7 +114,7 @@ class LogSource:
         if expected < end:
             raise EntryNotFound(
                 f"the log has no entry {expected}, though its checkpoint names {end} or more: run "
-                "`inference-audit log fsck`"
+                "`inference-audit upkeep fsck`"
             )
 
     def artifact(self, digest: str) -> Artifact | None:
