@@ -110,7 +110,9 @@ def run(log: Log, jobs: Sequence[Job], concurrency: int) -> dict[str, float]:
     """Return the figures for the verdicts of jobs whose intents are logged beforehand."""
     with ThreadPoolExecutor(64) as pool:
         receipts = dict(zip(jobs, pool.map(log.recorder.announce, jobs), strict=True))
-    examination = Examination(verdict=passed())
+    # 30 of the demo's 33 verdicts have no figure so small that it is written with an exponent
+    verdict = replace(passed(), mean_clipped_margin_logits=0.00031)
+    examination = Examination(verdict=verdict)
     return measure(
         jobs,
         lambda job: log.recorder.hand_over(job, examination, None, receipts[job]),

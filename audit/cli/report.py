@@ -141,6 +141,13 @@ def verify(
         highlight=False,
         markup=False,
     )
+    if verified.report.discounted.total:
+        stdout().print(
+            f"  {verified.report.discounted.total} of the entries do not count, since their key "
+            "does not count there: the report lists them and rests on none of them",
+            highlight=False,
+            markup=False,
+        )
     for name in verified.not_rebuilt:
         stdout().print(
             f"  {name}: only its digest was checked, since it cannot be made here", markup=False
@@ -155,7 +162,8 @@ def _print_summary(report: Report, files: Sequence[ReportFile], out: Path) -> No
         f"{totals.num_verdicts} verdicts: {totals.num_passed} PASSED, {totals.num_failed} FAILED, "
         f"{totals.num_inconclusive} INCONCLUSIVE",
         f"{report.missing.total} MISSING, {report.gone.total} contents gone, "
-        f"{report.erased.total} erased, {report.damaged.total} damaged, {report.gaps.total} gaps",
+        f"{report.erased.total} erased, {report.damaged.total} damaged, "
+        f"{report.discounted.total} discounted, {report.gaps.total} gaps",
         f"in {out}:",
         *(f"  {file.name}  {file.digest}" for file in files),
     ]
@@ -177,6 +185,8 @@ def _line(report: Report, files: Sequence[ReportFile]) -> Line:
         "num_gone": report.gone.total,
         "num_erased": report.erased.total,
         "num_damaged": report.damaged.total,
+        "num_discounted": report.discounted.total,
+        "num_discounted_verdicts": totals.num_discounted_verdicts,
         "num_gaps": report.gaps.total,
         "is_complete": report.is_complete,
         "files": {file.name: file.digest for file in files},

@@ -185,7 +185,7 @@ def parse_note(data: bytes) -> SignedNote:
 def open_note(note: bytes | SignedNote, keys: Iterable[NoteKey]) -> OpenedNote:
     """Return a note that at least one known key has signed; lines of others are ignored.
 
-    Every line of a known key must verify; several of one key count once, as the first of them.
+    Every line of a known key must verify; several of one key count once, as the earliest of them.
     Raises: UntrustedNote where a known key's line fails or there is none; NoteError; and
     CheckpointTextError where a key cosigns checkpoints and the text is none.
     """
@@ -203,7 +203,9 @@ def open_note(note: bytes | SignedNote, keys: Iterable[NoteKey]) -> OpenedNote:
         if len(matching) > 1:
             raise NoteError(f"the key {line.name}+{line.key_hash.hex()} is given more than once")
         result = VerifiedSignature(matching[0], verify_line(matching[0], parsed.text, line))
-        verified.setdefault(matching[0], result)
+        held = verified.setdefault(matching[0], result)
+        if (result.timestamp_s or 0) < (held.timestamp_s or 0):
+            verified[matching[0]] = result
     if not verified:
         raise UntrustedNote("no known key has signed the note: see that the right keys are trusted")
     return OpenedNote(parsed.text, tuple(verified.values()), tuple(unverified))

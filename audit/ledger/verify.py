@@ -66,7 +66,7 @@ class VerifiedVerdict(NamedTuple):
     key_id: str
     tree_size: int
     witnesses: tuple[tuple[str, int], ...]
-    """Those of the policy that cosigned, by its names, and when, in Unix seconds."""
+    """Those of the policy that cosigned, by its names, and when first, in Unix seconds."""
     steps: tuple[str, ...] = STEPS
 
 
@@ -171,9 +171,9 @@ def _root(index: int, size: int, leaf_hash: bytes, proof: list[object]) -> bytes
 
 
 def _signed_at(vkey: str, kind: int, note: re.Match[str], step: int) -> tuple[bytes, int | None]:
-    """Return a policy key's full hash, and when it signed as log (kind 1: at 0) or witness (4)."""
+    """Return a policy key's full hash, and when it first signed as log (1: at 0) or witness (4)."""
     name, _, rest = vkey.partition("+")
-    material, named, time = _decode_base64(rest[9:], step), name.encode() + b"\n", None
+    material, named, times = _decode_base64(rest[9:], step), name.encode() + b"\n", list[int]()
     stated = hashlib.sha256(named + material).hexdigest()[:8]
     _need(rest[:9] == stated + "+", step, f"the policy's key {vkey!r} has another id")
     # Public lists name witnesses by plain Ed25519 keys. Keys of other kinds never count here.
@@ -182,12 +182,12 @@ def _signed_at(vkey: str, kind: int, note: re.Match[str], step: int) -> tuple[by
     for who, text in re.findall(_LINE, note[5]) if is_usable else []:
         line = _decode_base64(text, 12)
         if (who, line[:4]) == (name, key_hash[:4]):
-            time = int.from_bytes(line[4:-64], "big")
-            head = b"cosignature/v1\ntime %d\n" % time if kind == 4 else b""
+            times.append(int.from_bytes(line[4:-64], "big"))
+            head = b"cosignature/v1\ntime %d\n" % times[-1] if kind == 4 else b""
             key, body = Ed25519PublicKey.from_public_bytes(material[1:]), head + note[1].encode()
             is_good = len(line) == (76 if head else 68) and is_signed(key, line[-64:], body)
             _need(is_good, step, f"the line of {name!r} is not its signature of this checkpoint")
-    return key_hash, time
+    return key_hash, min(times, default=None)
 
 
 def _apply_policy(policy: str, note: re.Match[str]) -> tuple[list[bytes], dict[str, int], bool]:

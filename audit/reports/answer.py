@@ -109,6 +109,11 @@ def _completeness(report: Report) -> str:
         (report.missing.total, "MISSING verdict", "MISSING verdicts"),
         (report.gone.total, "entry whose content is gone", "entries whose content is gone"),
         (report.damaged.total, "damaged entry", "damaged entries"),
+        (
+            report.discounted.total,
+            "entry signed by a key that does not count there",
+            "entries signed by keys that do not count there",
+        ),
         (report.gaps.total, "gap in a tenant's numbering", "gaps in tenants' numbering"),
     )
     said = [counted(total, one, many) for total, one, many in found if total]
@@ -118,5 +123,5 @@ def _completeness(report: Report) -> str:
         else ""
     )
     if not said:
-        return f"No verdict is missing, damaged or out of sequence.{erased}"
+        return f"No verdict is missing, damaged, discounted or out of sequence.{erased}"
     return f"The record is not complete: {', '.join(said)}.{erased}"

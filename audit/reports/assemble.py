@@ -64,6 +64,8 @@ def assemble(
         erased=erased,
         gone=gone,
         damaged=gathered.damaged.listing(),
+        discounted=gathered.discounted.listing(),
+        discounted_digest=f"sha256:{gathered.discounted_hash.hexdigest()}",
         gaps=gathered.gaps.listing(),
         policies=gathered.policies.listing(),
         calibrations=gathered.calibrations.listing(),
@@ -95,6 +97,7 @@ def _totals(gathered: Gathered, spool: Spool) -> Totals:
         num_outside=gathered.num_outside,
         num_without_intent=gathered.num_without_intent,
         num_other_entries=gathered.num_other_entries,
+        num_discounted_verdicts=gathered.num_discounted_verdicts,
     )
 
 

@@ -17,12 +17,19 @@ from audit.reports import members as m
 from audit.reports.assemble import assemble
 from audit.reports.chains import Chains
 from audit.reports.gathered import Gathered
+from audit.reports.key_events import KeyEvents
 from audit.reports.keyring import KeyRing
 from audit.reports.log_identity import identify
 from audit.reports.opening import Opened, open_entry, read_leaf
 from audit.reports.read_other import read_erasure, read_key_event, read_report, read_sweep
 from audit.reports.read_verdict import claimed, read_runner, read_verdict
-from audit.reports.records import DamagedEntry, Report, ReportScope, VerdictLine
+from audit.reports.records import (
+    DamagedEntry,
+    DiscountedEntry,
+    Report,
+    ReportScope,
+    VerdictLine,
+)
 from audit.reports.source import EntrySource, SourceEntry, require_window
 from audit.reports.spool import IntentRow, Spool
 from audit.reports.tree_check import BrokenTree, TreeCheck
@@ -60,6 +67,7 @@ class _Collector:
         self._scope = scope
         self._spool = spool
         self._keys = keys
+        self._key_events = KeyEvents(keys)
         self._tree = TreeCheck(source.checkpoint, source.tile)
         self._chains = Chains(is_from_start=scope.first_index == 0, tenant=scope.tenant)
         self._window = _TimeWindow.of(scope)
@@ -68,9 +76,7 @@ class _Collector:
             EntryKind.VERDICT: self._take_verdict,
             EntryKind.POLICY: self._take_policy,
             EntryKind.CALIBRATION: self._take_calibration,
-            EntryKind.KEY_EVENT: lambda opened: self.gathered.key_events.add(
-                read_key_event(opened)
-            ),
+            EntryKind.KEY_EVENT: self._take_key_event,
             EntryKind.ERASURE: lambda opened: self.gathered.erasures.append(read_erasure(opened)),
             EntryKind.REPORT: lambda opened: self.gathered.reports.add(read_report(opened)),
             EntryKind.SWEEP_COMMITMENT: lambda opened: self.gathered.sweeps.add(read_sweep(opened)),
@@ -110,6 +116,9 @@ class _Collector:
         self._spool.add_gone(entry.log_index, digest, entry.stated_tenant, entry.stated_key)
 
     def _take_opened(self, opened: Opened) -> None:
+        if opened.doubt is not None and not self._is_bygone_event(opened):
+            self._discount(opened, opened.doubt)
+            return
         # First what may refuse the entry: one that is refused is counted nowhere.
         self._takers[opened.kind](opened)
         gap = self._chains.follow(opened)
@@ -119,6 +128,24 @@ class _Collector:
         self.gathered.latest.see(opened.signed_at)
         if opened.kind not in (EntryKind.INTENT, EntryKind.VERDICT):
             self.gathered.num_other_entries += 1
+
+    def _is_bygone_event(self, opened: Opened) -> bool:
+        return opened.kind is EntryKind.KEY_EVENT and self._key_events.counts(opened)
+
+    def _discount(self, opened: Opened, problem: str) -> None:
+        self._chains.skip(opened.tenant, opened.entry_digest)
+        discounted = DiscountedEntry(
+            log_index=opened.log_index,
+            entry_digest=opened.entry_digest,
+            kind=opened.kind.value,
+            key_id=opened.key_id,
+            problem=problem,
+        )
+        self.gathered.discount(discounted, is_verdict=opened.kind is EntryKind.VERDICT)
+
+    def _take_key_event(self, opened: Opened) -> None:
+        self.gathered.key_events.add(read_key_event(opened))
+        self._key_events.follow(opened)
 
     def _take_intent(self, opened: Opened) -> None:
         is_in_scope = self._is_in_scope(opened, *claimed(opened.predicate))

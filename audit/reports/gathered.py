@@ -1,9 +1,11 @@
 """Everything that is kept in memory while a log is read."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 from audit.reports.records import (
     DamagedEntry,
+    DiscountedEntry,
     ErasureLine,
     KeyEventLine,
     ReportLine,
@@ -31,7 +33,10 @@ class Gathered:
     num_outside: int = 0
     num_without_intent: int = 0
     num_other_entries: int = 0
+    num_discounted_verdicts: int = 0
     damaged: Lister[DamagedEntry] = field(default_factory=Lister)
+    discounted: Lister[DiscountedEntry] = field(default_factory=Lister)
+    discounted_hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     gaps: Lister[SequenceGap] = field(default_factory=Lister)
     key_events: Lister[KeyEventLine] = field(default_factory=Lister)
     erasures: list[ErasureLine] = field(default_factory=list)
@@ -51,3 +56,9 @@ class Gathered:
         self.policies.use(line.policy_id, line.log_index)
         self.calibrations.use(line.calibration_id, line.log_index)
         self.power.see(line)
+
+    def discount(self, entry: DiscountedEntry, *, is_verdict: bool) -> None:
+        """Take a sound entry that does not count for its key."""
+        self.discounted.add(entry)
+        self.discounted_hash.update(b"%d\n" % entry.log_index)
+        self.num_discounted_verdicts += is_verdict

@@ -30,39 +30,41 @@ class Sighting:
 
     size: int
     cosigned_at: datetime
-    """The latest of the cosignatures that make the quorum."""
+    """The earliest of its cosignatures, as `inference-audit verify` counts it."""
 
 
 class KeyRing:
-    """Finds the key that counts at an index; old keys stay for the entries that they signed."""
+    """Finds keys and says where they count; old keys stay for the entries that they signed."""
 
     def __init__(self, keys: Sequence[TrustedKey], sightings: Sequence[Sighting]) -> None:
         """Trust some keys, and for entries older than a compromise what witnesses saw."""
-        self._keys: dict[str, list[TrustedKey]] = {}
-        for key in keys:
-            self._keys.setdefault(key.key_id, []).append(key)
+        self._keys = {key.key_id: key for key in keys}
         self._sightings = tuple(sightings)
 
-    def find(self, key_id: str, log_index: int) -> TrustedKey:
-        """Return the key of an id, if it counts. Raises: VerificationError saying why not."""
-        known = self._keys.get(key_id)
-        if known is None:
-            raise VerificationError(f"the trust root does not know its key {key_id}")
-        for key in known:
-            is_below = key.below_index is None or log_index < key.below_index
-            if key.from_index <= log_index and is_below:
-                self._require_seen(key, log_index)
-                return key
-        raise VerificationError(f"its key {key_id} does not count at this index")
+    def get(self, key_id: str) -> TrustedKey | None:
+        """Return the key of an id, wherever it counts; None where nobody trusts it."""
+        return self._keys.get(key_id)
 
-    def _require_seen(self, key: TrustedKey, log_index: int) -> None:
+    def find(self, key_id: str) -> TrustedKey:
+        """Return the key of an id, wherever it counts. Raises: VerificationError."""
+        key = self._keys.get(key_id)
+        if key is None:
+            raise VerificationError(f"the trust root does not know its key {key_id}")
+        return key
+
+    def doubt(self, key: TrustedKey, log_index: int) -> str | None:
+        """Return why an entry does not count for its key; None where it counts."""
+        is_below = key.below_index is None or log_index < key.below_index
+        if not (key.from_index <= log_index and is_below):
+            return f"its key {key.key_id} does not count at this index"
         compromised_at = key.compromised_at
-        if compromised_at is None:
-            return
-        if not any(
-            seen.size > log_index and seen.cosigned_at < compromised_at for seen in self._sightings
+        if compromised_at is None or any(
+            # whole seconds, since witnesses' clocks know no others
+            seen.size > log_index and seen.cosigned_at < compromised_at.replace(microsecond=0)
+            for seen in self._sightings
         ):
-            raise VerificationError(
-                f"the key {key.key_id} was compromised at {compromised_at.isoformat()}, and no "
-                "checkpoint of this report shows that witnesses saw the entry before"
-            )
+            return None
+        return (
+            f"the key {key.key_id} was compromised at {compromised_at.isoformat()}, and no "
+            "checkpoint of this report shows that witnesses saw the entry before"
+        )

@@ -13,9 +13,17 @@ from audit.ledger.timestamps import TimestampError, verify_timestamp
 from audit.ledger.witness_policy import NONE, WitnessPolicy
 from audit.log_records import StoredCheckpoint, StoredTimestamp
 from audit.reports.keyring import KeyRing, Sighting
-from audit.reports.records import CheckpointLine, LogIdentity, TimestampLine, WitnessLine
+from audit.reports.records import (
+    CheckpointLine,
+    LogIdentity,
+    SightingLine,
+    TimestampLine,
+    WitnessLine,
+)
 from audit.reports.source import EntrySource
 from audit.reports.trust import Trust, read_trust
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +45,12 @@ def identify(source: EntrySource, first_index: int) -> tuple[LogIdentity, KeyRin
     seen_last, seen_first = _open(last, trust.policy), _open(first, trust.policy)
     if seen_first.log_key.name != seen_last.log_key.name:
         raise VerificationError("the two checkpoints of the report are of different logs")
-    proof: tuple[bytes, ...] = ()
-    if first.size < last.size:
-        proof = source.consistency(first.size, last.size)
-    if first.size:
-        verify_consistency(
-            old_size=first.size,
-            new_size=last.size,
-            old_root=first.root,
-            new_root=last.root,
-            proof=proof,
-        )
+    proof = _proof(source, first)
+    found = _before_compromises(source, trust)
     sightings = [
         _sighting(*pair, trust.policy) for pair in ((first, seen_first), (last, seen_last))
     ]
+    sightings += [seen for _, seen in found.values()]
     identity = LogIdentity(
         origin=seen_last.log_key.name,
         vkey=format_vkey(seen_last.log_key),
@@ -66,6 +66,15 @@ def identify(source: EntrySource, first_index: int) -> tuple[LogIdentity, KeyRin
         is_quorum_met=trust.policy.quorum != NONE
         and trust.policy.is_met(frozenset(seen_last.cosigned)),
         timestamps=tuple(_stamp(stamp, last, trust) for stamp in source.timestamps()),
+        sightings=tuple(
+            SightingLine(
+                key_id=key_id,
+                cosigned_at=seen.cosigned_at.strftime(_TIME),
+                checkpoint=_line(checkpoint),
+                consistency=tuple(node.hex() for node in _proof(source, checkpoint)),
+            )
+            for key_id, (checkpoint, seen) in sorted(found.items())
+        ),
     )
     return identity, KeyRing(trust.keys, [seen for seen in sightings if seen is not None])
 
@@ -78,6 +87,55 @@ def require_quorum(source: EntrySource, trust: Trust) -> None:
             f"the last checkpoint has no quorum of witnesses ({_rule(trust.policy)}): cosigned by "
             f"{', '.join(sorted(cosigned)) or 'none of them'}"
         )
+
+
+def _proof(source: EntrySource, earlier: StoredCheckpoint) -> tuple[bytes, ...]:
+    """Return the proof that the last tree begins with an earlier one. Raises: VerificationError."""
+    last = source.checkpoint
+    proof: tuple[bytes, ...] = ()
+    if earlier.size < last.size:
+        proof = source.consistency(earlier.size, last.size)
+    if earlier.size:
+        verify_consistency(
+            old_size=earlier.size,
+            new_size=last.size,
+            old_root=earlier.root,
+            new_root=last.root,
+            proof=proof,
+        )
+    return proof
+
+
+def _before_compromises(
+    source: EntrySource, trust: Trust
+) -> dict[str, tuple[StoredCheckpoint, Sighting]]:
+    """Return by key id the latest checkpoint that witnesses cosigned before its compromise.
+
+    It shows of all that the key had signed by then that it is older; others add nothing.
+    """
+    limits = {
+        key.key_id: key.compromised_at.replace(microsecond=0)
+        for key in trust.keys
+        if key.compromised_at is not None
+    }
+    found: dict[str, tuple[StoredCheckpoint, Sighting]] = {}
+    for checkpoint in source.witnessed_checkpoints() if limits else ():
+        try:
+            seen = _sighting(checkpoint, _open(checkpoint, trust.policy), trust.policy)
+        except VerificationError:
+            # what does not verify under this trust root shows nothing
+            continue
+        if seen is None or not seen.size:
+            continue
+        found |= {
+            key_id: (checkpoint, seen)
+            for key_id, limit in limits.items()
+            if seen.cosigned_at < limit
+        }
+        # Later trees are seen later: the rest of a long log need not be read.
+        if seen.cosigned_at >= max(limits.values()):
+            break
+    return found
 
 
 def _open(checkpoint: StoredCheckpoint, policy: WitnessPolicy) -> _Opened:
@@ -127,7 +185,7 @@ def _sighting(
 ) -> Sighting | None:
     if policy.quorum == NONE or not policy.is_met(frozenset(opened.cosigned)):
         return None
-    return Sighting(size=checkpoint.size, cosigned_at=max(opened.cosigned.values()))
+    return Sighting(size=checkpoint.size, cosigned_at=min(opened.cosigned.values()))
 
 
 def _rule(policy: WitnessPolicy) -> str:
@@ -156,4 +214,4 @@ def _digest(content: bytes) -> str:
 
 
 def _shown(time: datetime | None) -> str | None:
-    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if time is None else time.strftime(_TIME)

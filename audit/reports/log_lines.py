@@ -38,6 +38,19 @@ class TimestampLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SightingLine:
+    """The latest checkpoint that witnesses cosigned before a key was compromised."""
+
+    key_id: str
+    cosigned_at: str
+    """The earliest cosignature, by the witness's own clock."""
+    checkpoint: CheckpointLine
+    """The key's entries below its size were seen before the compromise."""
+    consistency: tuple[str, ...]
+    """Consistency proof from it to the last checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogIdentity:
     """Which log this is, and between which two of its states the report looks."""
 
@@ -56,6 +69,8 @@ class LogIdentity:
     """The rule, in words."""
     is_quorum_met: bool
     timestamps: tuple[TimestampLine, ...]
+    sightings: tuple[SightingLine, ...] = ()
+    """One for each compromised key of which witnesses saw anything before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +116,17 @@ class DamagedEntry:
 
     log_index: int
     entry_digest: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscountedEntry:
+    """A sound entry by a key of the trust root that does not count there: it is not relied on."""
+
+    log_index: int
+    entry_digest: str
+    kind: str
+    key_id: str
     problem: str
 
 

@@ -60,5 +60,9 @@ def _of_findings(report: Report, most: int) -> Iterator[NamedEntry]:
     triples += [
         (entry.log_index, "damaged", entry.entry_digest) for entry in report.damaged.items[:most]
     ]
+    triples += [
+        (entry.log_index, f"discounted {entry.kind}", entry.entry_digest)
+        for entry in report.discounted.items[:most]
+    ]
     for log_index, what, entry_digest in triples:
         yield NamedEntry(log_index=log_index, what=what, entry_digest=entry_digest)

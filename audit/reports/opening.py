@@ -2,18 +2,20 @@
 
 The steps, in order; a failure at any of them is a VerificationError that says what is wrong:
 
-1. The leaf is a `hashedrekord` entry with a key of the trust root that counts at this index.
+1. The leaf is a `hashedrekord` entry with a key of the trust root.
 2. The envelope is strict JSON with one signature over an in-toto payload.
 3. Its bytes have the digest that the leaf names, and the leaf is just the one that they give.
 4. The signature verifies.
 5. The payload is one of our statements, about one subject, with its place in its tenant's chain,
    by the verifier that the key speaks for.
+
+Whether the key counts at this index is no failure but a doubt: the entry is just what the log says.
 """
 
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.errors import VerificationError
 from audit.ledger.hashedrekord import leaf_body
@@ -60,6 +62,8 @@ class Opened:
     """The time that the statement gives for itself."""
     key_id: str
     predicate: Members
+    doubt: str | None = None
+    """Why the entry does not count for its key, sound as it is; None where it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ def read_leaf(body: bytes) -> Leaf:
 def open_entry(entry: SourceEntry, leaf: Leaf, keys: KeyRing) -> Opened:
     """Return a verified entry. Raises: VerificationError (see the module)."""
     # 1. The leaf's key.
-    key = keys.find(leaf.key_id, entry.log_index)
+    key = keys.find(leaf.key_id)
 
     # 2. The envelope.
     envelope = entry.envelope or b""
@@ -121,7 +125,8 @@ def open_entry(entry: SourceEntry, leaf: Leaf, keys: KeyRing) -> Opened:
             f"the log files it under tenant {entry.stated_tenant!r}, but it was signed for "
             f"{opened.tenant!r}"
         )
-    return opened
+    doubt = keys.doubt(key, entry.log_index)
+    return opened if doubt is None else replace(opened, doubt=doubt)
 
 
 def _read(statement: Members, log_index: int, leaf: Leaf) -> Opened:

@@ -134,6 +134,7 @@ def _count_props(report: Report) -> list[JsonValue]:
         prop("num-erased", str(report.erased.total)),
         prop("num-gone", str(report.gone.total)),
         prop("num-damaged", str(report.damaged.total)),
+        prop("num-discounted", str(report.discounted.total)),
         prop("num-sequence-gaps", str(report.gaps.total)),
     ]
 
@@ -242,12 +243,17 @@ def _completeness_observation(report: Report, ids: Ids) -> JsonMembers:
         evidence(report, entry.log_index, entry.entry_digest, "damaged entry")
         for entry in report.damaged.items[:MAX_FAILED_OBSERVATIONS]
     ]
+    entries += [
+        evidence(report, entry.log_index, entry.entry_digest, "discounted entry")
+        for entry in report.discounted.items[:MAX_FAILED_OBSERVATIONS]
+    ]
     observation: JsonMembers = {
         "uuid": ids("observation", "completeness"),
         "title": "Completeness of the record",
         "description": f"{counted(report.totals.num_intents, 'announced audit')}; "
         f"{count(report.missing.total)} without a verdict (MISSING), "
-        f"{count(report.damaged.total)} damaged, {count(report.gone.total)} gone without an "
+        f"{count(report.damaged.total)} damaged, {count(report.discounted.total)} signed by a key "
+        f"that does not count there, {count(report.gone.total)} gone without an "
         f"erasure, {count(report.erased.total)} erased on record, "
         f"{counted(report.gaps.total, 'gap')} in tenants' numbering.",
         "methods": ["TEST"],
@@ -301,7 +307,7 @@ def _completeness_finding(report: Report, ids: Ids) -> JsonMembers:
         RECORD_IS_COMPLETE,
         is_satisfied=report.is_complete,
         reason="pass" if report.is_complete else "fail",
-        remarks="Satisfied where nothing is missing, gone, damaged or out of sequence.",
+        remarks="Satisfied where nothing is missing, gone, damaged, discounted or out of sequence.",
         observation=ids("observation", "completeness"),
     )
 

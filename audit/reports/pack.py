@@ -84,8 +84,9 @@ def _write_head(
     _write(pack, layout.TRUST_ROOT, source.trust_root)
     _write(pack, layout.FIRST, log.first.note.encode("utf-8"))
     _write(pack, layout.LAST, log.last.note.encode("utf-8"))
-    lines = (base64.b64encode(bytes.fromhex(node)) + b"\n" for node in log.consistency)
-    _write(pack, layout.CONSISTENCY, b"".join(lines))
+    _write(pack, layout.CONSISTENCY, layout.proof_text(log.consistency))
+    for name, content in layout.seen_members(log).items():
+        _write(pack, name, content)
     stamps: Json = [
         {
             "authority": stamp.authority,

@@ -4,6 +4,8 @@ README.txt                  how to check it
 pack.json                   what it is about
 trust_root.json             the keys that the report relies on
 checkpoints/{first,last}.txt, checkpoints/consistency.txt
+checkpoints/seen-<size>.txt what witnesses saw before a key was compromised, and the proof
+checkpoints/seen-<size>-consistency.txt
 timestamps.json             RFC 3161 responses over the last checkpoint
 tile/<level>/<index>        hashes of the tree (C2SP tlog-tiles), enough for every entry's proof
 entries/<n>.jsonl           one line for each index: its leaf, and what the log states of it
@@ -12,7 +14,11 @@ artifacts/<sha256>          evidence per token of the chosen exchanges
 report/<file>               the report as it was rendered
 """
 
+import base64
 import zipfile
+from collections.abc import Iterable
+
+from audit.reports.records import LogIdentity
 
 PACK_FILE = "evidence-pack.zip"
 PACK_TYPE = "application/vnd.inference-audit.evidence-pack.v1+zip"
@@ -35,6 +41,33 @@ ENTRIES_PER_CHUNK = 16_384
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 _READABLE = 0o100644 << 16
+
+
+def seen_name(size: int) -> str:
+    """Return the member of a checkpoint that witnesses saw before a key was compromised."""
+    return f"checkpoints/seen-{size}.txt"
+
+
+def seen_proof_name(size: int) -> str:
+    """Return the member with the proof from that checkpoint to the last."""
+    return f"checkpoints/seen-{size}-consistency.txt"
+
+
+def proof_text(nodes: Iterable[str]) -> bytes:
+    """Return a proof's member, from its hashes in hex: base64, a line each."""
+    return b"".join(base64.b64encode(bytes.fromhex(node)) + b"\n" for node in nodes)
+
+
+def seen_members(log: LogIdentity) -> dict[str, bytes]:
+    """Return the members for the sightings of a report, by name."""
+    members: dict[str, bytes] = {}
+    for line in log.sightings:
+        size = line.checkpoint.size
+        members[seen_name(size)] = line.checkpoint.note.encode("utf-8")
+        # the first checkpoint's proof is there already, the last one needs none
+        if size not in (log.first.size, log.last.size):
+            members[seen_proof_name(size)] = proof_text(line.consistency)
+    return members
 
 
 def entries_name(chunk: int) -> str:

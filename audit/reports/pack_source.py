@@ -5,6 +5,7 @@ What is read is bounded before it is read: a pack may come from anywhere.
 
 import base64
 import binascii
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from audit.reports.source import SourceEntry
 #: No member but the tables and the chunks of entries comes near this.
 MAX_MEMBER_BYTES = 67_108_864
 _ENCRYPTED = 0x1
+_SEEN = re.compile(r"checkpoints/seen-(0|[1-9][0-9]{0,17})\.txt")
 _BLOCK_BYTES = 1_048_576
 _MAX_LINE_BYTES = 8 * MAX_ENVELOPE_BYTES
 
@@ -119,14 +121,22 @@ class PackSource:
         """Return the pack's first checkpoint."""
         return self._first if self._first.size > above_size else self._last
 
+    def witnessed_checkpoints(self) -> Iterator[StoredCheckpoint]:
+        """Yield the checkpoints that show what was seen before a compromise, smallest first."""
+        sizes = sorted(int(found[1]) for name in self._names if (found := _SEEN.fullmatch(name)))
+        for size in sizes:
+            yield self._checkpoint(layout.seen_name(size), "")
+
     def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
-        """Return the pack's only proof, whatever is asked for: it is verified by who asks."""
-        del old_size, new_size
-        lines = self.read(layout.CONSISTENCY).splitlines()
+        """Return the pack's proof from a size to the last one: it is verified by who asks."""
+        del new_size
+        is_first = old_size == self._first.size
+        name = layout.CONSISTENCY if is_first else layout.seen_proof_name(old_size)
+        lines = self.read(name).splitlines()
         try:
             return tuple(base64.b64decode(line, validate=True) for line in lines)
         except (binascii.Error, ValueError) as error:
-            raise VerificationError(f"{layout.CONSISTENCY} is not base64 ({error})") from error
+            raise VerificationError(f"{name} is not base64 ({error})") from error
 
     def entries(self, first: int, end: int, tenant: str | None) -> Iterator[SourceEntry]:
         """Yield the entries of [first, end), from the start of a chunk to a chunk's or the end.

@@ -6,7 +6,8 @@ The steps of the check, in order; the first failure is a VerificationError that 
 2. Checkpoints are signed by the log that the trust root names, cosigned by its witnesses' quorum,
    and the first is part of the last.
 3. The tiles give the last checkpoint's root, and every leaf stands at its place in them.
-4. Every envelope is the one that its leaf names, signed by a key that counts at its index.
+4. Every envelope is the one that its leaf names, signed by a key of the trust root. Entries at
+   which their key does not count are for the report to list, and the same ones for its reader.
 5. Every file of the report has the digest that the manifest names, and is made again from this
    evidence, byte for byte.
 """
@@ -95,9 +96,10 @@ def verify_pack(pack: Path, trust_root: bytes, scratch: Path | None = None) -> V
                 )
         with PackSource(pack) as source:
             files = _reported(source)
-            _require_no_others(source, report, files)
             given = [file for file in files if not can_render(file.format)]
             rebuilt = _rebuild(source, Path(temporary) / "again", given)
+            _require_no_others(source, rebuilt.report, files)
+            _require_same_entries(report, rebuilt.report)
             is_own = source.trust_root == trust_root
     if rebuilt.differing:
         raise VerificationError(
@@ -146,6 +148,10 @@ def _require_no_others(source: PackSource, report: Report, files: Sequence[Repor
     proof = source.consistency(report.log.first.size, report.log.last.size)
     if tuple(node.hex() for node in proof) != report.log.consistency:
         raise VerificationError(f"{layout.CONSISTENCY} of the pack is not the proof of its report")
+    seen = layout.seen_members(report.log)
+    for name, content in seen.items():
+        if source.read(name) != content:
+            raise VerificationError(f"{name} of the pack is not what its report rests on")
     tiles = {tile_path(*tile) for tile in needed_tiles(report)}
     artifacts = {
         layout.artifact_name(str(exchange.line.tokens_digest))
@@ -153,9 +159,24 @@ def _require_no_others(source: PackSource, report: Report, files: Sequence[Repor
         if exchange.line is not None and exchange.tokens is not None
     }
     reported = {f"{layout.REPORT}{name}" for name in (MANIFEST_NAME, *(f.name for f in files))}
-    expected = _ALWAYS | tiles | artifacts | reported | source.chunk_names()
+    expected = _ALWAYS | seen.keys() | tiles | artifacts | reported | source.chunk_names()
     for name in sorted(source.names - expected):
         raise VerificationError(f"the pack has a member that does not belong: {name!r}")
+
+
+def _require_same_entries(report: Report, packed: Report) -> None:
+    """Pass where the same entries count for the reader as for the pack's own report."""
+    if _counted(report) != _counted(packed):
+        raise VerificationError(
+            "not the same entries of the pack count under your trust root "
+            f"({report.discounted.total} discounted) as under its own ({packed.discounted.total} "
+            f"discounted, {packed.damaged.total} damaged): get the newest trust root, and ask for "
+            "a report that was made with it"
+        )
+
+
+def _counted(report: Report) -> tuple[object, ...]:
+    return report.totals, report.discounted_digest, report.damaged.total
 
 
 def _reported(source: PackSource) -> list[ReportFile]:

@@ -14,6 +14,7 @@ from audit.reports.log_lines import (
     CheckpointLine,
     ContentState,
     DamagedEntry,
+    DiscountedEntry,
     ErasureLine,
     GoneContent,
     KeyEventLine,
@@ -23,6 +24,7 @@ from audit.reports.log_lines import (
     ReportLine,
     RunnerUse,
     SequenceGap,
+    SightingLine,
     SourceUse,
     SweepLine,
     TimestampLine,
@@ -40,6 +42,7 @@ __all__ = [
     "CountLine",
     "CountTable",
     "DamagedEntry",
+    "DiscountedEntry",
     "ErasureLine",
     "EvidencePoint",
     "FamilyWiseError",
@@ -62,6 +65,7 @@ __all__ = [
     "RunnerUse",
     "Sampling",
     "SequenceGap",
+    "SightingLine",
     "SourceUse",
     "StatisticFigure",
     "SweepLine",
@@ -301,6 +305,8 @@ class Totals:
     """Verdicts in scope that name no intent, or one that is not such an entry."""
     num_other_entries: int
     """Policies, calibrations, key events and the like."""
+    num_discounted_verdicts: int
+    """Verdicts that do not count for their key, and are in none of these figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,6 +331,9 @@ class Report:
     gone: Listing[GoneContent]
     """Content that is gone without an erasure."""
     damaged: Listing[DamagedEntry]
+    discounted: Listing[DiscountedEntry]
+    discounted_digest: str
+    """`sha256:<hex>` over the indexes of all of them, listed or not: in decimal, a line each."""
     gaps: Listing[SequenceGap]
     policies: Listing[SourceUse]
     calibrations: Listing[SourceUse]
@@ -343,8 +352,8 @@ class Report:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing, gone, damaged or out of sequence."""
-        found = (self.missing, self.gone, self.damaged, self.gaps)
+        """Whether nothing is missing, gone, damaged, discounted or out of sequence."""
+        found = (self.missing, self.gone, self.damaged, self.discounted, self.gaps)
         return not any(listing.total for listing in found)
 
 

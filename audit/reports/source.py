@@ -10,7 +10,9 @@ from typing import Protocol
 
 from audit.errors import ConfigurationError, EntryNotFound
 from audit.ledger.reader import LogReader
+from audit.ledger.witness_policy import NONE
 from audit.log_records import Artifact, EntryKind, LogEntry, StoredCheckpoint, StoredTimestamp
+from audit.reports.trust import read_trust
 
 #: What every tenant's report opens: these entries say how audits are run, not what was audited.
 COMMON_KINDS = frozenset({EntryKind.POLICY, EntryKind.CALIBRATION, EntryKind.KEY_EVENT})
@@ -51,6 +53,10 @@ class EntrySource(Protocol):
         """Return the smallest checkpoint of more than `above_size` entries, or else the last."""
         ...
 
+    def witnessed_checkpoints(self) -> Iterator[StoredCheckpoint]:
+        """Yield checkpoints that witnesses may have cosigned, smallest first, up to the last."""
+        ...
+
     def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
         """Return the proof that the tree of one size begins with that of another."""
         ...
@@ -73,16 +79,31 @@ class EntrySource(Protocol):
 
 
 class LogSource:
-    """The log itself."""
+    """The log itself, as of the making of this source, though it goes on growing.
+
+    What a report was made from is what its pack must hold, even where witnesses and authorities
+    answer in between.
+    """
 
     def __init__(self, reader: LogReader, trust_root: bytes, *, is_witnessed: bool = False) -> None:
         """Fix the last checkpoint; `is_witnessed` takes the last that witnesses cosigned.
 
-        Raises: EntryNotFound where there is none.
+        Raises: EntryNotFound where there is none; ConfigurationError where nobody asks for
+        witnesses; VerificationError for a trust root that is none.
         """
+        if is_witnessed and read_trust(trust_root).policy.quorum == NONE:
+            raise ConfigurationError(
+                "the log has no witness policy (the trust root's policy says `quorum none`), so no "
+                "checkpoint of it counts as witnessed: leave out --witnessed, or give the log a "
+                "witness policy"
+            )
         self._reader = reader
         self._trust_root = trust_root
         self._checkpoint = reader.checkpoint(witnessed=is_witnessed)
+        self._firsts: dict[int, StoredCheckpoint] = {}
+        size = self._checkpoint.size
+        stamps = [stamp for stamp in reader.timestamps(size) if stamp.size == size]
+        self._stamps = tuple(sorted(stamps, key=lambda stamp: (stamp.authority, stamp.response)))
 
     @property
     def trust_root(self) -> bytes:
@@ -96,8 +117,20 @@ class LogSource:
 
     def first_checkpoint(self, above_size: int) -> StoredCheckpoint:
         """Return the smallest checkpoint of more than `above_size` entries, or else the last."""
-        found = next(self._reader.checkpoints(above_size=above_size), self._checkpoint)
-        return found if found.size < self._checkpoint.size else self._checkpoint
+        if above_size not in self._firsts:
+            found = next(self._reader.checkpoints(above_size=above_size), self._checkpoint)
+            is_earlier = found.size < self._checkpoint.size
+            self._firsts[above_size] = found if is_earlier else self._checkpoint
+        return self._firsts[above_size]
+
+    def witnessed_checkpoints(self) -> Iterator[StoredCheckpoint]:
+        """Yield the witnessed checkpoints before the last, smallest first, and then the last."""
+        for checkpoint in self._reader.checkpoints(above_size=0):
+            if checkpoint.size >= self._checkpoint.size:
+                break
+            if checkpoint.is_witnessed:
+                yield checkpoint
+        yield self._checkpoint
 
     def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
         """Return the proof that the tree of one size begins with that of another."""
@@ -122,10 +155,8 @@ class LogSource:
         return self._reader.artifact(digest)
 
     def timestamps(self) -> tuple[StoredTimestamp, ...]:
-        """Return the time-stamps of the last checkpoint, by authority."""
-        size = self._checkpoint.size
-        found = [stamp for stamp in self._reader.timestamps(size) if stamp.size == size]
-        return tuple(sorted(found, key=lambda stamp: (stamp.authority, stamp.response)))
+        """Return the time-stamps of the last checkpoint by authority, as of the source's making."""
+        return self._stamps
 
     def tile(self, level: int, index: int, width: int) -> bytes:
         """Return a tile's hashes, 32 bytes each."""

@@ -2,8 +2,8 @@
 
 Both are derived: they repeat what the verdicts say and add nothing. They are monotonic: a consumer
 asks for PASSED, or for a property, and finds it only where at least one verdict PASSED and nothing
-is FAILED, missing, gone, damaged or out of sequence. Their subject is the report's manifest, never
-a model's weights, since in-toto matches subjects by digest alone.
+is FAILED, missing, gone, damaged, discounted or out of sequence. Their subject is the report's
+manifest, never a model's weights, since in-toto matches subjects by digest alone.
 """
 
 import re

@@ -134,17 +134,18 @@ def test_service_and_operator_give_the_same_trust_root(log: Witnessed) -> None:
 
 
 def test_every_verdict_verifies_in_numbered_steps_with_its_witnesses(log: Witnessed) -> None:
-    for path in log.bundles:
-        done = run_process("verify", path, "--trust-root", log.trust_root)
+    first, *others = log.bundles
+    verified = [run_process("verify", first, "--trust-root", log.trust_root)]
+    verified += [run("verify", path, "--trust-root", log.trust_root) for path in others]
+    for done in verified:
         assert done.code == 0, done.stderr
         numbers = [line.split(".")[0].strip() for line in done.stdout.splitlines()]
         num_steps = sum(number.isdecimal() for number in numbers)
         assert numbers[:num_steps] == [str(n) for n in range(1, num_steps + 1)]
         assert num_steps >= 5, done.stdout
         assert "the verdict is PASSED" in done.stdout
-        today = datetime.now(UTC).strftime("%Y-")
         for name in WITNESSES:
-            assert f"witness {name} cosigned at {today}" in done.stdout
+            assert f"witness {name} cosigned at 20" in done.stdout
 
 
 def test_every_verdict_names_its_intent(log: Witnessed) -> None:
@@ -327,8 +328,11 @@ def test_witnesses_stop_a_fork_that_was_adopted(
     with world.served(stops=False) as process:
         _submit_until_it_ends(world, process)
         assert await_end(process) == 69
-        assert "witness" in process.stderr
-        assert "restored from an older copy" in process.stderr
+        said = process.stderr
+        assert "LogForked: witnesses have seen another history of this log" in said
+        # 409 where a witness is ahead of the fork, 422 where the fork's proof leads elsewhere
+        answers = ["answered 422"] if num_unseen else ["has seen", "answered 422"]
+        assert any(answer in said for answer in answers), said
 
 
 def _submit_until_it_ends(world: World, process: ServeProcess) -> None:

@@ -41,7 +41,7 @@ from tests.unit.storage.builders import CountingIds, a_digest, a_request
 NUM_ROUNDS = 100
 NUM_THREADS = 4
 START_TIMEOUT_S = 20.0
-MAX_WORK_S = 0.1
+MAX_WORK_S = 0.08
 #: One round in so many is killed while it starts, before its first receipt or even before it opens.
 EARLY_EVERY = 10
 MAX_START_S = 0.1

@@ -12,6 +12,7 @@ from audit.reports.records import (
     REPORT_FORM,
     ContentState,
     DamagedEntry,
+    DiscountedEntry,
     ErasureLine,
     FamilyWiseError,
     GoneContent,
@@ -90,6 +91,7 @@ def make_clean_sample() -> Sample:
         missing=Listing(total=0, items=()),
         gone=Listing(total=0, items=()),
         damaged=Listing(total=0, items=()),
+        discounted=Listing(total=0, items=()),
         gaps=Listing(total=0, items=()),
     )
     return Sample(nothing, verdicts)
@@ -116,6 +118,7 @@ def _totals(lines: Sequence[VerdictLine], num_entries: int) -> Totals:
         num_outside=0,
         num_without_intent=0,
         num_other_entries=num_entries - 2 * len(lines) - 3,
+        num_discounted_verdicts=1,
     )
 
 
@@ -193,6 +196,19 @@ def _report(lines: Sequence[VerdictLine], endpoints: Sequence[Endpoint]) -> Repo
                 ),
             ),
         ),
+        discounted=Listing(
+            total=1,
+            items=(
+                DiscountedEntry(
+                    log_index=52,
+                    entry_digest=digest("discounted"),
+                    kind="verdict",
+                    key_id="cd" * 32,
+                    problem=f"its key {'cd' * 32} does not count at this index",
+                ),
+            ),
+        ),
+        discounted_digest="sha256:" + hashlib.sha256(b"52\n").hexdigest(),
         gaps=Listing(
             total=1,
             items=(

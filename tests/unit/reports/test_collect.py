@@ -224,8 +224,9 @@ def test_a_key_counts_only_between_its_indexes(tmp_path: Path) -> None:
     key = replace(verdict_key(), from_index=2, below_index=4)
     report, lines = collected(log.source(trust_root(keys=(key,))), tmp_path)
     assert [line.log_index for line in lines] == [3]
-    assert [damaged.log_index for damaged in report.damaged.items] == [0, 1, 4, 5]
-    assert "does not count at this index" in report.damaged.items[0].problem
+    assert [entry.log_index for entry in report.discounted.items] == [0, 1, 4, 5]
+    assert "does not count at this index" in report.discounted.items[0].problem
+    assert report.damaged.total == 0
 
 
 def test_after_a_compromise_only_what_witnesses_saw_before_counts(tmp_path: Path) -> None:
@@ -239,8 +240,8 @@ def test_after_a_compromise_only_what_witnesses_saw_before_counts(tmp_path: Path
     report, lines = collected(log.source(trust_root(quorum="two", keys=(key,))), tmp_path)
     # the first checkpoint was cosigned four seconds after the start, the last six
     assert [line.log_index for line in lines] == [1, 3]
-    assert [damaged.log_index for damaged in report.damaged.items] == [4, 5]
-    assert "no checkpoint of this report shows" in report.damaged.items[0].problem
+    assert [entry.log_index for entry in report.discounted.items] == [4, 5]
+    assert "no checkpoint of this report shows" in report.discounted.items[0].problem
 
 
 def test_a_gap_in_a_tenants_numbers_is_told(tmp_path: Path) -> None:
@@ -460,6 +461,14 @@ def test_witnesses_and_quorum_are_told(tmp_path: Path) -> None:
         ("w3", None),
     ]
     assert report.as_of == "2026-01-01T00:00:02Z"
+
+
+def test_a_log_without_a_witness_policy_has_no_witnessed_report(tmp_path: Path) -> None:
+    log = SampleLog()
+    log.audit(0)
+    log.publish(witnesses=2)
+    with pytest.raises(ConfigurationError, match=r"the log has no witness policy .*`quorum none`"):
+        LogSource(LogReader(log.store), trust_root(), is_witnessed=True)
 
 
 def test_a_chosen_exchange_comes_with_its_evidence_per_token(tmp_path: Path) -> None:

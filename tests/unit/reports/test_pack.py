@@ -13,7 +13,10 @@ import rfc8785
 
 from audit.errors import ConfigurationError, StorageError, VerificationError
 from audit.ledger.merkle import leaf_hash, verify_inclusion
+from audit.ledger.notes import parse_note
+from audit.ledger.reader import LogReader
 from audit.ledger.tiles import tile_path
+from audit.log_records import StoredTimestamp
 from audit.reports import rebuild as rebuild_module
 from audit.reports.formats import FORMATS, can_render
 from audit.reports.make import MadeReport, make_report
@@ -25,6 +28,7 @@ from audit.reports.render import choose_formats
 from audit.reports.source import LogSource
 from tests.unit.reports.sample_log import (
     OTHER_KEY,
+    WITNESSES,
     SampleLog,
     busy_log,
     job,
@@ -236,6 +240,37 @@ def test_content_erased_while_the_report_is_made_is_noticed(tmp_path: Path) -> N
         "manifest.json",
         "verdicts.csv",
     ]
+
+
+def test_a_stamp_that_comes_while_the_report_is_made_is_for_the_next(tmp_path: Path) -> None:
+    log = busy_log(10)
+    source = log.source()
+    report = make_report(source, ReportScope(), tmp_path, ["csv"], version="0")
+    log.store.save_timestamp(
+        StoredTimestamp(size=log.size, authority="tsa", response=b"late", obtained_at=log.now())
+    )
+    write_pack(source, report.report, tmp_path, report.files, tmp_path / PACK_FILE)
+    assert verify_pack(tmp_path / PACK_FILE, trust_root()).report.log.timestamps == ()
+    assert len(log.source().timestamps()) == 1
+
+
+def test_a_cosignature_that_comes_while_the_report_is_made_is_for_the_next(tmp_path: Path) -> None:
+    log = busy_log(3)
+    early = log.publish()
+    log.audit(9)
+    source = log.source()
+    report = make_report(source, ReportScope(), tmp_path, ["csv", "pack"], version="0")
+    made_at_once = (tmp_path / PACK_FILE).read_bytes()
+    for checkpoint in (early, source.checkpoint):
+        text = parse_note(checkpoint.note).text
+        line = WITNESSES[0].cosign(text, 1_800_000_000).encode("utf-8")
+        log.store.save_checkpoint(
+            replace(checkpoint, note=checkpoint.note + line, issued_at=log.now(), is_witnessed=True)
+        )
+    assert next(LogReader(log.store).checkpoints(above_size=0)).is_witnessed
+    write_pack(source, report.report, tmp_path, report.files, tmp_path / PACK_FILE)
+    assert (tmp_path / PACK_FILE).read_bytes() == made_at_once
+    verify_pack(tmp_path / PACK_FILE, trust_root())
 
 
 def rewrite(pack: Path, change: Callable[[dict[str, bytes]], None]) -> None:

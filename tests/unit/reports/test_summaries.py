@@ -64,6 +64,10 @@ def spoilt() -> list[tuple[str, Sample]]:
         ("missing", with_report(clean, replace(report, missing=one_more(report.missing)))),
         ("gone", with_report(clean, replace(report, gone=one_more(report.gone)))),
         ("damaged", with_report(clean, replace(report, damaged=one_more(report.damaged)))),
+        (
+            "discounted",
+            with_report(clean, replace(report, discounted=one_more(report.discounted))),
+        ),
         ("gap", with_report(clean, replace(report, gaps=one_more(report.gaps)))),
         (
             "nothing passed",
@@ -106,6 +110,7 @@ def test_without_a_passed_verdict_no_property_holds() -> None:
         ("provider failed", "INFERENCE_AUDIT_NO_FAILED_PROVIDER"),
         ("missing", "INFERENCE_AUDIT_NO_MISSING_VERDICT"),
         ("damaged", "INFERENCE_AUDIT_RECORD_COMPLETE"),
+        ("discounted", "INFERENCE_AUDIT_RECORD_COMPLETE"),
     ],
 )
 def test_each_fact_takes_its_own_property(case: str, lost: str) -> None:
