@@ -1,6 +1,6 @@
 """Opens the verdict log: database, keys, sequencer, witnesses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -104,26 +104,38 @@ def open_log(settings: ServiceSettings, *, may_create: bool = True) -> Iterator[
 
 
 @contextmanager
-def running_log(log: OpenLog, replay: ReplaySettings | None = None) -> Iterator[OpenLog]:
+def running_log(
+    log: OpenLog,
+    replay: ReplaySettings | None = None,
+    *,
+    on_fork: Callable[[LogForked], None] | None = None,
+) -> Iterator[OpenLog]:
     """Append to a log: start it, introduce its key, and log what the replay rests on.
 
-    Yields the log with a recorder that names policy and calibration in each intent.
+    Yields the log with a recorder that names policy and calibration in each intent. `on_fork` is
+    told, from another thread, where witnesses have seen another history.
     Raises: LogForked, ConfigurationError, StorageError.
     """
+
+    def halt(fork: LogForked) -> None:
+        log.sequencer.halt(fork)
+        if on_fork is not None:
+            on_fork(fork)
+
     log.sequencer.start()
     with ExitStack() as stack:
         stack.callback(log.sequencer.stop)
         _require_current_key(log)
         running = log if replay is None else _with_sources(log, replay)
-        for task in _tasks(log):
+        for task in _tasks(log, halt):
             task.start()
             stack.callback(task.stop)
         yield running
 
 
-def _tasks(log: OpenLog) -> Iterator[Periodic]:
+def _tasks(log: OpenLog, halt: Callable[[LogForked], None]) -> Iterator[Periodic]:
     """Yield what is to be done beside the appending, as far as the settings ask for it."""
-    given, halt = log.settings.log, log.sequencer.halt
+    given = log.settings.log
     if given.witness_policy is not None or given.timestamp_authority is not None:
         yield Periodic(
             "log-publisher",

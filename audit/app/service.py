@@ -27,11 +27,17 @@ async def running_service(
     """Start store, worker and server, yield the port; on leaving, stop them in the opposite order.
 
     Audits that a killed process left unfinished are queued again before the server accepts new
-    ones. `stop` is set where the worker cannot go on; why is raised on leaving.
-    Raises: ConfigurationError, CalibrationError, StorageError.
+    ones. `stop` is set where the worker, or the log, cannot go on; why is raised on leaving.
+    Raises: ConfigurationError, CalibrationError, StorageError, LogForked.
     """
     examiner = build_examiner(replay)
-    with open_log(service) as log, running_log(log, replay):
+    loop, forks = asyncio.get_running_loop(), list[LogForked]()
+
+    def on_fork(error: LogForked) -> None:
+        forks.append(error)
+        loop.call_soon_threadsafe(stop.set)
+
+    with open_log(service) as opened, running_log(opened, replay, on_fork=on_fork) as log:
         log.store.requeue_unfinished()
         worker = Worker(
             log.store,
@@ -47,6 +53,8 @@ async def running_service(
                 yield port
             finally:
                 await server.stop()
+    for fork in forks:
+        raise fork
 
 
 def _build_server(log: OpenLog, worker: Worker, service: ServiceSettings) -> AuditServer:

@@ -1,13 +1,17 @@
 """`demo` shows the main job, its table is right, and it says where things are."""
 
+import base64
 import csv
 import json
 from pathlib import Path
 
 import pytest
 
+from audit.app import new_id, utc_now
 from audit.ledger.verify import verify_bundle
+from audit.log_records import EntryKind
 from audit.reports.rebuild import verify_pack
+from storage.store import open_store
 from tests.integration.processes import Finished, JsonLine, run
 from tests.integration.traffic import recordings
 from tests.support.example_model import EXAMPLES
@@ -66,6 +70,27 @@ def test_every_verdict_verifies_with_its_place_in_the_log(demo: Finished, folder
         assert isinstance(predicate, dict)
         verdicts.append(predicate["verdict"])
     assert sorted(verdicts) == sorted(words[line["verdict"]] for line in demo.lines)
+
+
+def test_every_intent_names_the_policy_and_the_calibration_that_are_in_the_log(
+    demo: Finished, folder: Path
+) -> None:
+    url = f"sqlite:///{folder / 'audits.db'}"
+    store = open_store(url, clock=utc_now, new_id=new_id)
+    entries = store.log.read_entries(0, 512)
+    store.close()
+    by_kind: dict[EntryKind, list[JsonLine]] = {}
+    for entry in entries:
+        assert entry.envelope is not None
+        payload = base64.b64decode(json.loads(entry.envelope)["payload"])
+        by_kind.setdefault(entry.kind, []).append(json.loads(payload)["predicate"])
+    (policy,), (calibration,) = by_kind[EntryKind.POLICY], by_kind[EntryKind.CALIBRATION]
+    assert len(by_kind[EntryKind.INTENT]) == len(demo.lines)
+    for intent in by_kind[EntryKind.INTENT]:
+        assert intent["policy"]["id"] == policy["policy"]["id"]
+        assert intent["calibration"]["id"] == calibration["calibration"]["id"]
+    (report,) = by_kind[EntryKind.REPORT]
+    assert report["chain"]["sequence"] == len(entries)
 
 
 def test_its_report_counts_the_same_verdicts_and_misses_none(demo: Finished, folder: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_log_without_an_entrys_row_gives_no_report(
     kept.tamper(ROW_DELETED)
     code, problems = fsck(kept)
     assert code == 1
-    assert any("some are missing" in problem for problem in problems)
+    assert any("entries are missing" in problem for problem in problems)
     done = run("report", "make", *kept.options, "--out", tmp_path / "report", "--format", "csv")
     assert done.code in {1, 66}, done.stdout
     advice = "check the log against itself", "run `inference-audit upkeep fsck`"

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_a_pack_under_another_key_is_refused(pack: Path, tmp_path: Path) -> None
     assert "entry 0 of the pack cannot be relied on" in done.stderr
 
 
+def test_discounted_entries_are_told_and_the_pack_verifies(tmp_path: Path) -> None:
+    root = trust_root(keys=(replace(verdict_key(), below_index=3),))
+    (tmp_path / "root.json").write_bytes(root)
+    source = busy_log(3).source(root)
+    make_report(source, ReportScope(), tmp_path, ["csv", "pack"], version="0")
+    done = run("report", "verify", tmp_path / PACK_FILE, "--trust-root", tmp_path / "root.json")
+    assert done.code == ExitCode.PASS
+    assert "4 of the entries do not count" in " ".join(done.stdout.split())
+    shown = run("report", "rebuild", tmp_path / PACK_FILE, "--out", tmp_path / "again")
+    assert "0 damaged, 4 discounted, 0 gaps" in shown.stdout
+
+
 def test_a_report_is_rebuilt(pack: Path, tmp_path: Path) -> None:
     done = run("report", "rebuild", pack, "--out", tmp_path / "again", "--json")
     assert done.code == ExitCode.PASS
@@ -93,6 +106,9 @@ def test_a_report_of_a_log_is_made_and_logged(tmp_path: Path) -> None:
     assert checked.code == ExitCode.PASS
     shown = run("report", "make", *where, "--out", tmp_path / "second", "--format", "html")
     assert "the report is entry 2 of the log" in shown.stdout
+    alone = run("report", "make", *where, "--out", out, "--witnessed")
+    assert alone.code == ExitCode.USAGE
+    assert "the log has no witness policy" in " ".join(alone.stderr.split())
     refused = run("report", "make", *where, "--out", out, "--format", "docx")
     assert refused.code == ExitCode.USAGE
     assert "choose from html, pdf, oscal, csv, parquet, columns, summaries, pack" in " ".join(

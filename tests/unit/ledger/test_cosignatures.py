@@ -79,8 +79,9 @@ def test_a_cosigned_note_states_the_witness_and_its_time() -> None:
 def test_two_cosignatures_of_one_witness_count_once_and_must_both_verify() -> None:
     note = sign_note(TEXT, [LOG])
     first, second = (WITNESS.cosign(TEXT, TIME + later).encode() for later in (0, 60))
-    (_, verified) = open_note(note + first + second, [LOG.key, WITNESS.key]).verified
-    assert verified.timestamp_s == TIME
+    for lines in (first + second, second + first):
+        (_, verified) = open_note(note + lines, [LOG.key, WITNESS.key]).verified
+        assert verified.timestamp_s == TIME
     forged = WITNESS.cosign(TEXT.replace("\n7\n", "\n8\n"), TIME).encode()
     with pytest.raises(NoteError, match=r"cosignature of witness\.test\.example does not verify"):
         open_note(note + first + forged, [LOG.key, WITNESS.key])

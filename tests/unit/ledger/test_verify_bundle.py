@@ -244,6 +244,21 @@ def test_an_entry_that_a_witness_saw_before_the_compromise_counts() -> None:
     assert verify_bundle(bundle(), root).log_index == VERDICT_INDEX
 
 
+@pytest.mark.parametrize("is_early_first", [True, False])
+def test_of_two_cosignatures_of_a_witness_the_earlier_is_told_and_counts(
+    is_early_first: bool,
+) -> None:
+    text = small_log().note(()).decode().partition("\n\n")[0] + "\n"
+    early, late = (WITNESSES[0].cosign(text, WITNESSED_AT + later) for later in (-7, 600))
+    lines = (early, late) if is_early_first else (late, early)
+    other = WITNESSES[1].cosign(text, WITNESSED_AT + 600)
+    note = small_log().note(()) + "".join((*lines, other)).encode()
+    # seen seven seconds before the time at which the example's witnesses saw it
+    root = _key(below_index=258, compromised_at="2026-01-02T03:10:00Z")
+    verified = verify_bundle(small_log().bundle(note=note), root)
+    assert sorted(time for _, time in verified.witnesses) == [WITNESSED_AT - 7, WITNESSED_AT + 600]
+
+
 def test_plain_keys_of_witnesses_are_read_as_cosigners() -> None:
     plain = Ed25519NoteSigner(
         WITNESSES[0].key.name, Ed25519PrivateKey.from_private_bytes(b"\1" * 32)

@@ -12,6 +12,7 @@ from audit.errors import VerificationError
 from audit.ledger.entries import KeyAction, KeyEvent, key_event_statement
 from audit.ledger.key_history import verdict_keys_of
 from audit.ledger.keys import SigningKey
+from audit.ledger.notes import parse_note
 from audit.ledger.reader import LogReader
 from audit.ledger.trust_root import VerdictKey
 from audit.log_records import EntryKind, Receipt
@@ -24,7 +25,9 @@ from tests.unit.reports.collecting import collected
 from tests.unit.reports.sample_log import (
     KEY,
     OTHER_KEY,
+    START,
     VERSION,
+    WITNESSES,
     SampleLog,
     job,
     numbered,
@@ -32,6 +35,8 @@ from tests.unit.reports.sample_log import (
     verdict,
     verdict_key,
 )
+
+SECOND = int(START.timestamp())
 
 
 def event(
@@ -289,6 +294,31 @@ def test_a_pack_with_another_sighting_is_refused(
     _rewritten(tmp_path / PACK_FILE, change)
     with pytest.raises(VerificationError, match=problem):
         verify_pack(tmp_path / PACK_FILE, root)
+
+
+def test_one_witness_that_saw_it_before_is_enough_within_a_quorum(tmp_path: Path) -> None:
+    # as in `inference-audit verify`, whose step 14 takes the earliest cosignature
+    log = SampleLog()
+    log.audit(0)
+    bare = log.publish()
+    text = parse_note(bare.note).text
+    lines = [
+        WITNESSES[0].cosign(text, SECOND + 900),
+        WITNESSES[0].cosign(text, SECOND + 4),
+        WITNESSES[1].cosign(text, SECOND + 900),
+    ]
+    note = bare.note + "".join(lines).encode("utf-8")
+    log.store.save_checkpoint(replace(bare, note=note, is_witnessed=True))
+    key = replace(verdict_key(), below_index=9, compromised_at="2026-01-01T00:00:05Z")
+    source = LogSource(LogReader(log.store), trust_root(quorum="two", keys=(key,)))
+    report, found = collected(source, tmp_path)
+    assert len(found) == 1
+    assert [witness.cosigned_at for witness in report.log.witnesses] == [
+        "2026-01-01T00:00:04Z",
+        "2026-01-01T00:15:00Z",
+        None,
+    ]
+    assert report.log.sightings[0].cosigned_at == "2026-01-01T00:00:04Z"
 
 
 def test_the_time_of_a_compromise_is_read_to_the_second(tmp_path: Path) -> None:
