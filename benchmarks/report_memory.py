@@ -5,8 +5,8 @@ at a time, verdicts of all outcomes, some intents without a verdict, and one ten
 erased at the end. Every entry is really signed (ECDSA P-256) at its place in its tenant's chain and
 committed through the store, in large batches and without a sequencer; statements are those that the
 recorder would write, laid out once per provider and outcome. Then the report is made twice, each
-time in a process of its own, once with its tables and pages and once with its evidence pack; the
-memory is the largest resident set that the operating system saw, the time that of the whole process.
+time in a process of its own, once with its tables and pages and once with its evidence pack. Memory
+is the largest resident set that the operating system saw, the time that of the whole process.
 
 Floors of the same run: the largest resident set of a process that only imports the same modules,
 and the time of one bare pass over the log that reads each entry from the store and parses its

@@ -168,7 +168,7 @@ class _Collector:
         if not self._is_in_scope(opened, line.provider_name, line.claimed_model):
             self.gathered.num_outside += 1
             return
-        self._spool.add_line(replace(line, intent_announced_at=announced_at))
+        self._spool.add_line(line, announced_at)
         if line.stream_id is not None:
             self._spool.set_stream(line.stream_id, line.log_index, _canonical(stream))
         self.gathered.see(line, has_intent=has_intent)

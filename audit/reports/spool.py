@@ -39,6 +39,7 @@ _INDEXES = (
 )
 _INSERT_LINE = f"INSERT INTO lines VALUES ({', '.join('?' * len(NAMES))})"  # noqa: S608
 _SELECT_LINES = f"SELECT {', '.join(NAMES)} FROM lines"  # noqa: S608
+_ANNOUNCED_AT = NAMES.index("intent_announced_at")
 _CACHE_KIB = 16_384
 _ROWS_PER_FETCH = 256
 
@@ -93,9 +94,12 @@ class Spool:
         """Close the file."""
         self._database.close()
 
-    def add_line(self, line: VerdictLine) -> None:
-        """Add a verdict in scope."""
-        self._database.execute(_INSERT_LINE, to_row(line))
+    def add_line(self, line: VerdictLine, announced_at: str | None) -> None:
+        """Add a verdict in scope, and when its intent was announced."""
+        cells = list(to_row(line))
+        # a copy of the line with one more field would take longer than the whole insertion
+        cells[_ANNOUNCED_AT] = announced_at
+        self._database.execute(_INSERT_LINE, cells)
 
     def add_intent(self, intent: IntentRow) -> None:
         """Add an intent, as yet without a verdict."""

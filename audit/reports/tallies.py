@@ -62,45 +62,55 @@ class LatestTime:
 
 
 @dataclass(slots=True)
+class _Count:
+    """How many used something, and the first and last of them."""
+
+    number: int = 0
+    first_index: int = 0
+    last_index: int = 0
+
+    def add(self, log_index: int) -> None:
+        if not self.number:
+            self.first_index = log_index
+        self.number += 1
+        self.last_index = log_index
+
+
+@dataclass(slots=True)
 class SourceTally:
     """Policies, or calibrations: those in the log and those that verdicts name."""
 
-    _uses: dict[str, SourceUse] = field(default_factory=dict)
+    _entered: dict[str, SourceUse] = field(default_factory=dict)
+    _counts: dict[str, _Count] = field(default_factory=dict)
 
     def enter(self, source_id: str, opened: Opened, statement: str) -> None:
         """Take the entry of one; the first entry of an id counts."""
-        use = self._of(source_id)
-        if use.log_index is None:
-            self._uses[source_id] = replace(
-                use,
+        if source_id not in self._entered:
+            self._entered[source_id] = SourceUse(
+                source_id=source_id,
                 digest=opened.subject_digest,
                 log_index=opened.log_index,
                 entered_at=opened.signed_at,
+                num_verdicts=0,
+                first_verdict_index=None,
+                last_verdict_index=None,
                 statement=statement,
             )
 
     def use(self, source_id: str | None, log_index: int) -> None:
         """Take a verdict that names one."""
-        if source_id is None:
-            return
-        use = self._of(source_id)
-        first = log_index if use.first_verdict_index is None else use.first_verdict_index
-        self._uses[source_id] = replace(
-            use,
-            num_verdicts=use.num_verdicts + 1,
-            first_verdict_index=first,
-            last_verdict_index=log_index,
-        )
+        if source_id is not None:
+            self._counts.setdefault(source_id, _Count()).add(log_index)
 
     def listing(self) -> Listing[SourceUse]:
         """Return those in the log in its order, then those that are only named."""
         return listing_of(
-            self._uses.values(),
+            map(self._use_of, self._entered | self._counts),
             lambda use: (use.log_index is None, use.log_index or 0, use.source_id),
         )
 
-    def _of(self, source_id: str) -> SourceUse:
-        return self._uses.get(source_id) or SourceUse(
+    def _use_of(self, source_id: str) -> SourceUse:
+        use = self._entered.get(source_id) or SourceUse(
             source_id=source_id,
             digest=None,
             log_index=None,
@@ -110,27 +120,39 @@ class SourceTally:
             last_verdict_index=None,
             statement=None,
         )
+        count = self._counts.get(source_id)
+        if count is None:
+            return use
+        return replace(
+            use,
+            num_verdicts=count.number,
+            first_verdict_index=count.first_index,
+            last_verdict_index=count.last_index,
+        )
 
 
 @dataclass(slots=True)
 class KeyTally:
     """Which keys signed how much."""
 
-    _uses: dict[str, KeyUse] = field(default_factory=dict)
+    _counts: dict[str, _Count] = field(default_factory=dict)
 
     def use(self, opened: Opened) -> None:
         """Take an entry."""
-        index = opened.log_index
-        use = self._uses.get(opened.key_id)
-        self._uses[opened.key_id] = (
-            KeyUse(key_id=opened.key_id, num_entries=1, first_index=index, last_index=index)
-            if use is None
-            else replace(use, num_entries=use.num_entries + 1, last_index=index)
-        )
+        self._counts.setdefault(opened.key_id, _Count()).add(opened.log_index)
 
     def listing(self) -> Listing[KeyUse]:
         """Return the keys in the order of their first entry."""
-        return listing_of(self._uses.values(), lambda use: (use.first_index,))
+        uses = (
+            KeyUse(
+                key_id=key_id,
+                num_entries=count.number,
+                first_index=count.first_index,
+                last_index=count.last_index,
+            )
+            for key_id, count in self._counts.items()
+        )
+        return listing_of(uses, lambda use: (use.first_index,))
 
 
 #: Version, device, threads, libraries.

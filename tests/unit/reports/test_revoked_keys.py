@@ -115,6 +115,15 @@ def test_a_rotation_stays_in_force_when_the_old_key_is_revoked(tmp_path: Path) -
     assert not report.is_complete
 
 
+def test_a_window_from_the_middle_judges_key_events_alike(tmp_path: Path) -> None:
+    log = rotated_log()
+    event(log, KeyAction.REVOKED, KEY, below=3)
+    root, scope = own_root(log), ReportScope(first_index=4)
+    report, _ = collected(log.source(root), tmp_path, scope)
+    assert [event.log_index for event in report.key_events.items] == [5, 6, 9]
+    assert [entry.log_index for entry in report.discounted.items] == [4]
+
+
 def test_what_a_revoked_key_signed_is_discounted_and_told(tmp_path: Path) -> None:
     log = rotated_log()
     event(log, KeyAction.REVOKED, KEY, below=4)
