@@ -1,12 +1,12 @@
 """How many signed verdicts does one process log in a second, each durable when acknowledged?
 
 Method: so many audits are accepted and claimed, and their intents logged, beforehand. Then one
-thread hands over verdicts, with `--concurrency` of them outstanding at any time: each is signed with
-ECDSA P-256 at its place in the tenant's chain, committed with its job's end, its leaf and the tree,
-and covered by a signed checkpoint that is stored and anchored before its receipt is given. The
-verdict has the size of a typical one (all fields set). Everything runs in this process; PostgreSQL
-is a private cluster of this machine with fsync on, whose processes share the cores. At the end the
-whole log is checked against itself.
+thread hands over verdicts, with `--concurrency` of them outstanding at any time: each is signed
+with ECDSA P-256 at its place in the tenant's chain, committed with its job's end, its leaf and the
+tree, and covered by a signed checkpoint that is stored and anchored before its receipt is given.
+The verdict has the size of a typical one (all fields set). Everything runs in this process;
+PostgreSQL is a private cluster of this machine with fsync on, whose processes share the cores. At
+the end the whole log is checked against itself.
 
 Floors of the same run: durable appends of one 4 KiB block to a file of the same folder, one after
 the other, and P-256 signatures on one thread.

@@ -24,8 +24,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -390,11 +392,18 @@ def measure(folder: Path, formats: tuple[str, ...]) -> dict[str, object]:
     return {"formats": ",".join(formats), **figures, "file_bytes": sizes}
 
 
+def measure_all(folder: Path, num_processes: int) -> list[dict[str, object]]:
+    """Return the figures of every report, so many of them made at the same time."""
+    with ThreadPoolExecutor(num_processes) as pool:
+        return list(pool.map(partial(measure, folder), REPORTS))
+
+
 def main() -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num-verdicts", type=int, default=20_000)
     parser.add_argument("--keep", type=Path, help="build the log here, or use the one that is here")
+    parser.add_argument("--side-by-side", action="store_true", help="make both reports at once")
     parser.add_argument("--build", type=Path, help="build the log in this folder and do no more")
     args = parser.parse_args()
     if args.build is not None:
@@ -414,7 +423,8 @@ def main() -> None:
                     "num_verdicts": args.num_verdicts,
                     "log_bytes": (folder / DATABASE).stat().st_size,
                     "build": built,
-                    "reports": [measure(folder, formats) for formats in REPORTS],
+                    "is_side_by_side": args.side_by_side,
+                    "reports": measure_all(folder, 2 if args.side_by_side else 1),
                     "floors": {
                         "imports": run([sys.executable, "-c", REPORT]),
                         "bare_pass_s": round(bare_pass_s(folder), 1),
