@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from audit.errors import ConfigurationError, EntryNotFound
+from audit.errors import ConfigurationError, VerificationError
 from audit.ledger.reader import LogReader
 from audit.ledger.witness_policy import NONE
 from audit.log_records import Artifact, EntryKind, LogEntry, StoredCheckpoint, StoredTimestamp
@@ -137,7 +137,7 @@ class LogSource:
         return self._reader.consistency(old_size, new_size)
 
     def entries(self, first: int, end: int, tenant: str | None) -> Iterator[SourceEntry]:
-        """Yield every entry of [first, end) in order. Raises: EntryNotFound for a hole."""
+        """Yield every entry of [first, end) in order. Raises: VerificationError for a hole."""
         expected = first
         for entry in self._reader.entries(first, end):
             if entry.log_index != expected:
@@ -145,7 +145,7 @@ class LogSource:
             yield _closed(entry) if _is_foreign(entry, tenant) else _opened(entry)
             expected += 1
         if expected < end:
-            raise EntryNotFound(
+            raise VerificationError(
                 f"the log has no entry {expected}, though its checkpoint names {end} or more: run "
                 "`inference-audit upkeep fsck`"
             )

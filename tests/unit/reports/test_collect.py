@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.errors import ConfigurationError, EntryNotFound, VerificationError
+from audit.errors import ConfigurationError, VerificationError
 from audit.ledger.reader import LogReader
 from audit.ledger.statement import JsonMembers
 from audit.log_records import EntryKind, LogEntry, Receipt, StoredCheckpoint
@@ -538,7 +538,7 @@ def test_a_hole_in_the_entries_gives_no_report(
     source = log.source()
     page = log.store.read_entries(1, 2)
     monkeypatch.setattr(LogReader, "entries", lambda *_: iter(page))
-    with pytest.raises(EntryNotFound, match="the log has no entry 0"):
+    with pytest.raises(VerificationError, match="the log has no entry 0"):
         collected(source, tmp_path)
 
 
