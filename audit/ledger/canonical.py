@@ -18,6 +18,14 @@ _LONG_INTEGER = re.compile(r"[:,\[]-?[0-9]{16}")
 _BEYOND_ASCII = re.compile("[\ud800-\U0010ffff]")
 _WHOLE_FLOATS = (".0,", ".0}", ".0]")
 
+_ENCODER = json.JSONEncoder(
+    sort_keys=True,
+    ensure_ascii=False,
+    separators=(",", ":"),
+    allow_nan=False,
+    check_circular=False,
+)
+
 
 def canonical(document: JsonMembers) -> bytes:
     """Return the document as RFC 8785 JSON.
@@ -26,14 +34,7 @@ def canonical(document: JsonMembers) -> bytes:
     texts that are not valid Unicode.
     """
     try:
-        text = json.dumps(
-            document,
-            sort_keys=True,
-            ensure_ascii=False,
-            separators=(",", ":"),
-            allow_nan=False,
-            check_circular=False,
-        )
+        text = _ENCODER.encode(document)
     except ValueError:
         return rfc8785.dumps(document)
     return rfc8785.dumps(document) if _may_differ(text) else text.encode("utf-8")

@@ -78,12 +78,14 @@ def _exact(value: JsonValue) -> JsonValue:
 
     A whole float becomes an integer: canonical JSON writes both alike, and integers faster.
     """
-    if isinstance(value, Mapping):
+    # Most values are texts, and asking them first whether they are mappings is slow.
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return str(value) if abs(value) > _LARGEST_EXACT_INTEGER else value
+    if isinstance(value, float):
+        is_whole = value.is_integer() and abs(value) <= _LARGEST_EXACT_INTEGER
+        return int(value) if is_whole else value
+    if isinstance(value, dict | Mapping):
         return {name: _exact(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_exact(item) for item in value]
-    if isinstance(value, int) and abs(value) > _LARGEST_EXACT_INTEGER:
-        return str(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT_INTEGER:
-        return int(value)
-    return value
+    return [_exact(item) for item in value]
