@@ -25,6 +25,8 @@ class EntryKind(StrEnum):
     SWEEP_COMMITMENT = "sweep_commitment"
     REPORT = "report"
     ERASURE = "erasure"
+    BILLING = "billing"
+    """What is found about an account's meter, as of a number of requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ _STATEMENTS = {
     EntryKind.SWEEP_COMMITMENT: "sweep-commitment",
     EntryKind.REPORT: "audit-report",
     EntryKind.ERASURE: "erasure",
+    EntryKind.BILLING: "billing-finding",
 }
 
 

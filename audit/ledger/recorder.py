@@ -9,8 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from audit.billing_records import StoredAccount
 from audit.errors import InvalidRequest
 from audit.ledger import entries
+from audit.ledger.billing_statement import billing_statement
 from audit.ledger.evidence import tokens_artifact
 from audit.ledger.seal import Prepared
 from audit.ledger.sequencer import Draft, Sequencer
@@ -165,6 +167,20 @@ class Recorder:
             )
 
         return self._log(EntryKind.SWEEP_COMMITMENT, sweep_id, build, short="sweep")
+
+    def log_billing(self, account: StoredAccount) -> Receipt:
+        """Log what is found about an account so far; once for each of its versions.
+
+        Raises: StorageError, LogForked.
+        """
+
+        def build(link: ChainLink) -> JsonMembers:
+            return billing_statement(
+                account, logged_at=self.clock(), verifier_version=self.version, chain=link
+            )
+
+        name = f"{account.finding.finding_id}:{account.version}"
+        return self._log(EntryKind.BILLING, name, build, tenant=account.key.tenant)
 
     def erase(self, erasure: Erasure, num_entries: int) -> Receipt:
         """Log an erasure and carry it out, in one transaction. Raises: StorageError, LogForked."""

@@ -74,6 +74,7 @@ def assemble(
         erasures=_erasures(gathered, counts),
         reports=gathered.reports.listing(),
         sweeps=sweeps,
+        meters=gathered.meters.listing(),
         runners=gathered.runners.listing(),
         sampling=sampling(sweeps, totals),
         error=family_wise_error(spool, gathered.power, found.total),

@@ -21,7 +21,13 @@ from audit.reports.key_events import KeyEvents
 from audit.reports.keyring import KeyRing
 from audit.reports.log_identity import identify
 from audit.reports.opening import Opened, open_entry, read_leaf
-from audit.reports.read_other import read_erasure, read_key_event, read_report, read_sweep
+from audit.reports.read_other import (
+    read_erasure,
+    read_key_event,
+    read_meter,
+    read_report,
+    read_sweep,
+)
 from audit.reports.read_verdict import claimed, read_runner, read_verdict
 from audit.reports.records import (
     DamagedEntry,
@@ -79,6 +85,7 @@ class _Collector:
             EntryKind.KEY_EVENT: self._take_key_event,
             EntryKind.ERASURE: lambda opened: self.gathered.erasures.append(read_erasure(opened)),
             EntryKind.REPORT: lambda opened: self.gathered.reports.add(read_report(opened)),
+            EntryKind.BILLING: lambda opened: self.gathered.meters.add(read_meter(opened)),
             EntryKind.SWEEP_COMMITMENT: lambda opened: self.gathered.sweeps.add(read_sweep(opened)),
         }
 

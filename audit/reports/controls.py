@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, str] = {
     "failed": "Failed verdicts",
     "inconclusive": "Inconclusive verdicts",
     "completeness": "Completeness",
+    "meters": "Billed reasoning tokens",
     "intervals": "Estimates and intervals",
     "blind-spots": "What could not be seen",
     "tokens": "Chosen exchanges, token by token",

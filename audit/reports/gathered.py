@@ -8,6 +8,7 @@ from audit.reports.records import (
     DiscountedEntry,
     ErasureLine,
     KeyEventLine,
+    MeterLine,
     ReportLine,
     SequenceGap,
     SweepLine,
@@ -43,6 +44,7 @@ class Gathered:
     """All of them: each explains content that is gone."""
     reports: Lister[ReportLine] = field(default_factory=Lister)
     sweeps: Lister[SweepLine] = field(default_factory=Lister)
+    meters: Lister[MeterLine] = field(default_factory=Lister)
     policies: SourceTally = field(default_factory=SourceTally)
     calibrations: SourceTally = field(default_factory=SourceTally)
     keys: KeyTally = field(default_factory=KeyTally)

@@ -218,6 +218,30 @@ class SweepLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeterLine:
+    """What was found about the meter of an account, as of a number of requests."""
+
+    log_index: int
+    finding_id: str
+    provider: str
+    account: str
+    model: str
+    effort: str
+    domain: str
+    meter: str
+    """AGREES, DISAGREES or INCONCLUSIVE."""
+    direction: str | None
+    statement: str
+    tier: str | None
+    evidence_controller: str | None
+    num_requests: int
+    num_violations: int
+    log10_e_over: float
+    log10_e_under: float
+    found_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerUse:
     """A build of the reference runner and how many verdicts rest on it."""
 

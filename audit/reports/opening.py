@@ -42,6 +42,7 @@ _KINDS = {
     _TYPE.format("sweep-commitment"): EntryKind.SWEEP_COMMITMENT,
     _TYPE.format("audit-report"): EntryKind.REPORT,
     _TYPE.format("erasure"): EntryKind.ERASURE,
+    _TYPE.format("billing-finding"): EntryKind.BILLING,
 }
 _TIMES = {EntryKind.VERDICT: "verifiedAt", EntryKind.INTENT: "announcedAt"}
 _OTHER_TIME = "loggedAt"

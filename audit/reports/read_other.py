@@ -2,7 +2,13 @@
 
 from audit.reports import members as m
 from audit.reports.opening import Opened
-from audit.reports.records import ErasureLine, KeyEventLine, ReportLine, SweepLine
+from audit.reports.records import (
+    ErasureLine,
+    KeyEventLine,
+    MeterLine,
+    ReportLine,
+    SweepLine,
+)
 
 
 def read_key_event(opened: Opened) -> KeyEventLine:
@@ -58,4 +64,29 @@ def read_sweep(opened: Opened) -> SweepLine:
         commitment=opened.subject_digest,
         planned_fraction=m.optional_number(sampling, "fraction"),
         population=m.optional_integer(sampling, "population"),
+    )
+
+
+def read_meter(opened: Opened) -> MeterLine:
+    """Return what was found about an account's meter. Raises: VerificationError."""
+    predicate = opened.predicate
+    account = m.child(predicate, "account")
+    return MeterLine(
+        log_index=opened.log_index,
+        finding_id=opened.subject_digest,
+        provider=m.text(account, "provider"),
+        account=m.text(account, "account"),
+        model=m.text(account, "model"),
+        effort=m.text(account, "effort"),
+        domain=m.text(account, "domain"),
+        meter=m.text(predicate, "meter"),
+        direction=m.optional_text(predicate, "direction"),
+        statement=m.text(predicate, "statement"),
+        tier=m.optional_text(predicate, "tier"),
+        evidence_controller=m.optional_text(predicate, "evidenceController"),
+        num_requests=m.integer(predicate, "numRequests"),
+        num_violations=m.integer(predicate, "numViolations"),
+        log10_e_over=m.number(predicate, "log10EValueOver"),
+        log10_e_under=m.number(predicate, "log10EValueUnder"),
+        found_at=opened.signed_at,
     )

@@ -20,6 +20,7 @@ from audit.reports.log_lines import (
     KeyEventLine,
     KeyUse,
     LogIdentity,
+    MeterLine,
     MissingVerdict,
     ReportLine,
     RunnerUse,
@@ -55,6 +56,7 @@ __all__ = [
     "Lines",
     "Listing",
     "LogIdentity",
+    "MeterLine",
     "MissingVerdict",
     "ProviderStanding",
     "ReasonCount",
@@ -342,6 +344,7 @@ class Report:
     erasures: Listing[ErasureLine]
     reports: Listing[ReportLine]
     sweeps: Listing[SweepLine]
+    meters: Listing[MeterLine]
     runners: Listing[RunnerUse]
     sampling: Sampling
     error: FamilyWiseError

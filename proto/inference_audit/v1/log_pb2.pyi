@@ -44,6 +44,8 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     """A report was made."""
     ENTRY_KIND_ERASURE: _EntryKind.ValueType  # 8
     """Content was erased."""
+    ENTRY_KIND_BILLING: _EntryKind.ValueType  # 9
+    """What was found about the meter of an account."""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper):
     """What an entry of the log says."""
@@ -66,6 +68,8 @@ ENTRY_KIND_REPORT: EntryKind.ValueType  # 7
 """A report was made."""
 ENTRY_KIND_ERASURE: EntryKind.ValueType  # 8
 """Content was erased."""
+ENTRY_KIND_BILLING: EntryKind.ValueType  # 9
+"""What was found about the meter of an account."""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,1 @@
+"""Hidden reasoning tokens: what was billed, against every evidence there is."""
