@@ -86,6 +86,20 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BillingSettings:
+    """By what billed reasoning tokens are checked."""
+
+    calibration: Path | None = None
+    """Made by `inference-audit tokens calibrate`; None leaves accounting and reference ranks."""
+    rules: Path | None = None
+    """None takes the bundled ones."""
+    prices: Path | None = None
+    """TOML; None tells tokens and no money."""
+    vocabularies: Path | None = None
+    """Folder of public rank files; None recounts no text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """How the service listens, stores and signs."""
 
@@ -94,6 +108,7 @@ class ServiceSettings:
     database: str = DEFAULT_DATABASE
     key_path: Path = DEFAULT_KEY_PATH
     log: LogSettings = field(default_factory=LogSettings)
+    billing: BillingSettings = field(default_factory=BillingSettings)
 
     @property
     def log_key_path(self) -> Path:
@@ -111,17 +126,26 @@ def load_log_settings(path: Path | None) -> LogSettings:
 
     Raises: ConfigurationError naming what is unknown or of the wrong kind.
     """
+    return LogSettings(**_settings(path, "log", LogSettings))
+
+
+def load_billing_settings(path: Path | None) -> BillingSettings:
+    """Return the settings of a TOML file, as `load_log_settings` does."""
+    return BillingSettings(**_settings(path, "billing", BillingSettings))
+
+
+def _settings(path: Path | None, what: str, settings: type) -> dict[str, Any]:
     if path is None:
-        return LogSettings()
+        return {}
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"cannot read the log settings {path}: {error}") from error
-    return LogSettings(**{name: _setting(path, name, value) for name, value in document.items()})
+        raise ConfigurationError(f"cannot read the {what} settings {path}: {error}") from error
+    kinds = get_type_hints(settings)
+    return {name: _setting(path, kinds, name, value) for name, value in document.items()}
 
 
-def _setting(path: Path, name: str, value: object) -> Any:
-    kinds = get_type_hints(LogSettings)
+def _setting(path: Path, kinds: dict[str, Any], name: str, value: object) -> Any:
     if name not in kinds:
         known = ", ".join(sorted(kinds))
         raise ConfigurationError(f"{path}: there is no setting {name!r}; known are: {known}")

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from audit.billing_records import AccountKey, AccountPage, FoldedRequest, StoredAccount
 from audit.findings import Growth, StreamKey
 from audit.log_records import (
     Artifact,
@@ -249,4 +250,43 @@ class LogStore(Protocol):
 
     def count_erasable(self, erasure: Erasure) -> int:
         """Return how many entries' contents an erasure would erase."""
+        ...
+
+
+class BillingStore(Protocol):
+    """Keeps billing evidence. Every method is one transaction, safe to call from several threads.
+
+    An account's version is the number of its requests that were folded in.
+    """
+
+    def read_account(self, key: AccountKey) -> StoredAccount | None:
+        """Return an account's evidence; None before its first request. Raises: CorruptState."""
+        ...
+
+    def read_account_by_id(self, tenant: str, finding_id: str) -> StoredAccount | None:
+        """Return the evidence of a finding; None where the tenant has no such finding."""
+        ...
+
+    def find_request(
+        self, tenant: str, account: str, provider: str, request_id: str
+    ) -> FoldedRequest | None:
+        """Return a request that was folded in; None where it is new."""
+        ...
+
+    def advance_account(self, account: StoredAccount, requests: Sequence[FoldedRequest]) -> None:
+        """Replace an account's evidence by that with these requests; all of it or nothing.
+
+        Raises: RequestConflict where a request_id was folded in with another digest; StreamMoved
+        where one was with the same digest, or unless `account.version` less the number of requests
+        is the stored version (0 before the first); CorruptState, InvalidRequest.
+        """
+        ...
+
+    def list_accounts(
+        self, tenant: str | None, *, page_size: int, cursor: str | None
+    ) -> AccountPage:
+        """Return one page, most recently updated first; of all tenants where none is named.
+
+        Raises: InvalidRequest for a cursor that is not ours; CorruptState.
+        """
         ...

@@ -20,6 +20,7 @@ from audit.records import (
     StoredStream,
     StreamPage,
 )
+from storage.billing import SqlBillingStore
 from storage.cursor import (
     check_page_size,
     decode_cursor,
@@ -65,11 +66,17 @@ class SqlAuditStore:
         self._new_id = new_id
         self._tenant = tenant
         self._log = SqlLogStore(engine)
+        self._billing = SqlBillingStore(engine, clock=clock)
 
     @property
     def log(self) -> SqlLogStore:
         """The verdict log in the same database; it is closed with this store."""
         return self._log
+
+    @property
+    def billing(self) -> SqlBillingStore:
+        """The billing evidence in the same database; it is closed with this store."""
+        return self._billing
 
     def submit(self, request: AuditRequest, request_digest: str) -> tuple[AuditRecord, bool]:
         """Store a new audit durably and return (audit, True), or (the earlier one, False).

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from audit.app.base import new_id
+from audit.app.billing import BillingTools, build_billing, build_desk
 from audit.app.log import OpenLog, open_log, running_log
 from audit.app.replay import build_accumulator, build_examiner
 from audit.app.reports import build_report_maker
@@ -30,7 +31,7 @@ async def running_service(
     ones. `stop` is set where the worker, or the log, cannot go on; why is raised on leaving.
     Raises: ConfigurationError, CalibrationError, StorageError, LogForked.
     """
-    examiner = build_examiner(replay)
+    examiner, tools = build_examiner(replay), build_billing(service.billing)
     loop, forks = asyncio.get_running_loop(), list[LogForked]()
 
     def on_fork(error: LogForked) -> None:
@@ -46,7 +47,7 @@ async def running_service(
             accumulate=build_accumulator(replay),
             idle_wait_s=IDLE_WAIT_S,
         )
-        server = _build_server(log, worker, service)
+        server = _build_server(log, worker, service, tools)
         port = await server.start()
         async with _working(worker, stop):
             try:
@@ -57,14 +58,21 @@ async def running_service(
         raise fork
 
 
-def _build_server(log: OpenLog, worker: Worker, service: ServiceSettings) -> AuditServer:
+def _build_server(
+    log: OpenLog, worker: Worker, service: ServiceSettings, tools: BillingTools
+) -> AuditServer:
     return AuditServer(
         store=log.store,
         wake=worker.wake,
         new_id=new_id,
-        options=ServerOptions(listen=service.listen, allow_insecure=service.allow_insecure),
+        options=ServerOptions(
+            listen=service.listen,
+            allow_insecure=service.allow_insecure,
+            tenant=service.log.tenant,
+        ),
         log=log.reader,
         reports=build_report_maker(log),
+        billing=build_desk(log, tools),
     )
 
 

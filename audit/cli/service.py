@@ -30,6 +30,7 @@ from audit.config import (
     ENV_PREFIX,
     ReplaySettings,
     ServiceSettings,
+    load_billing_settings,
     load_log_settings,
     parse_model,
 )
@@ -66,6 +67,10 @@ def serve(
     profile: options.Profile = None,
     dtype: options.Precision = None,
     threads: options.NumThreads = DEFAULT_NUM_THREADS,
+    billing_settings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="How billed requests are checked, TOML."),
+    ] = None,
     allow_insecure: Annotated[
         bool, typer.Option(help="Listen beyond loopback without encryption.")
     ] = False,
@@ -91,6 +96,7 @@ def serve(
         database=database,
         key_path=key,
         log=load_log_settings(log_settings),
+        billing=load_billing_settings(billing_settings),
     )
 
     announce = partial(_announce, service, is_calibrated=calibration is not None, as_json=as_json)

@@ -4,8 +4,6 @@ Counts are tokens, money is exact decimal text, e-values are decimal logarithms.
 answer is in it. The wording is the finding's own and never stronger.
 """
 
-import rfc8785
-
 from audit.billing_records import (
     AccountKey,
     BillingFinding,
@@ -35,8 +33,8 @@ def billing_statement(
 ) -> JsonMembers:
     """Return the in-toto Statement of what was found about one account so far.
 
-    Its subject is the account's key by digest. Raises: InvalidRequest where the finding's id is no
-    digest.
+    Its subject is the account's key by digest: SHA-256 over the RFC 8785 JSON of its members, the
+    last of which is called `calibration_id` there. Raises: InvalidRequest where it is no digest.
     """
     finding = account.finding
     predicate = stated(
@@ -65,11 +63,6 @@ def key_members(key: AccountKey) -> JsonMembers:
         "domain": key.domain,
         "calibration": key.calibration_id,
     }
-
-
-def canonical_key(key: AccountKey) -> bytes:
-    """Return the bytes whose SHA-256 names an account."""
-    return rfc8785.dumps(key_members(key))
 
 
 def _finding_members(finding: BillingFinding) -> JsonMembers:

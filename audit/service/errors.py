@@ -7,7 +7,7 @@ fault of ours: the caller learns an incident id, and the log where it happened.
 
 import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -48,7 +48,9 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
         return self._guarded(handler)
 
     def _guarded(self, handler: _Handler) -> _Handler:
-        # The message is parsed inside the guard: gRPC would answer broken bytes with UNKNOWN.
+        # Messages are parsed inside the guard: gRPC would answer broken bytes with UNKNOWN.
+        if handler.request_streaming:
+            return self._guarded_conversation(handler)
         respond: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
 
         async def answer(raw: bytes, context: _Context) -> Any:
@@ -68,6 +70,22 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
             )
         return grpc.unary_unary_rpc_method_handler(
             answer, response_serializer=handler.response_serializer
+        )
+
+    def _guarded_conversation(self, handler: _Handler) -> _Handler:
+        respond: Any = handler.stream_stream
+
+        async def converse(raws: AsyncIterable[bytes], context: _Context) -> AsyncIterator[Any]:
+            async with (
+                self._answering(context),
+                aclosing(_parsed_each(handler, raws)) as requests,
+                aclosing(respond(requests, context)) as messages,
+            ):
+                async for message in messages:
+                    yield message
+
+        return grpc.stream_stream_rpc_method_handler(
+            converse, response_serializer=handler.response_serializer
         )
 
     @asynccontextmanager
@@ -95,3 +113,8 @@ def _parsed(handler: _Handler, raw: bytes) -> Any:
         return handler.request_deserializer(raw)
     except DecodeError:
         raise InvalidRequest.of("request", "is not a message of this RPC, or not UTF-8") from None
+
+
+async def _parsed_each(handler: _Handler, raws: AsyncIterable[bytes]) -> AsyncGenerator[Any, None]:
+    async for raw in raws:
+        yield _parsed(handler, raw)

@@ -14,13 +14,17 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from inference_audit.v1 import audit_service_pb2
 from inference_audit.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+from inference_audit.v1.billing_service_pb2_grpc import add_BillingServiceServicer_to_server
 from inference_audit.v1.log_service_pb2_grpc import add_LogServiceServicer_to_server
 from inference_audit.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
 
 from audit.codec.limits import MAX_MESSAGE_BYTES
 from audit.errors import ConfigurationError
+from audit.log_records import DEFAULT_TENANT
 from audit.ports import AuditStore, NewId
-from audit.service import log_servicer, report_servicer
+from audit.service import billing_servicer, log_servicer, report_servicer
+from audit.service.billing_desk import BillingDesk
+from audit.service.billing_servicer import BillingServicer
 from audit.service.errors import ErrorBoundary
 from audit.service.log_servicer import LogApi, LogServicer
 from audit.service.reflection import add_reflection
@@ -37,6 +41,8 @@ class ServerOptions:
     listen: str = "127.0.0.1:50051"
     allow_insecure: bool = False
     """Listen beyond loopback, where anyone on the way can read prompts and change verdicts."""
+    tenant: str = DEFAULT_TENANT
+    """Whose billed requests these are."""
     max_message_bytes: int = MAX_MESSAGE_BYTES
     num_threads: int = 4
     watch_interval_s: float = 0.2
@@ -44,7 +50,7 @@ class ServerOptions:
 
 
 class AuditServer:
-    """Serves audits, and log and reports where there are any, until it is stopped.
+    """Serves audits, and log, reports and billing where there are any, until it is stopped.
 
     Use it from one event loop.
     """
@@ -58,6 +64,7 @@ class AuditServer:
         options: ServerOptions,
         log: LogApi | None = None,
         reports: ReportApi | None = None,
+        billing: BillingDesk | None = None,
     ) -> None:
         check_listen_address(options.listen, allow_insecure=options.allow_insecure)
         self._options = options
@@ -81,6 +88,15 @@ class AuditServer:
         if reports is not None:
             names.append(report_servicer.SERVICE_NAME)
             self._reports = ReportServicer(reports, executor=self._report_executor)
+        self._billing: BillingServicer | None = None
+        if billing is not None:
+            names.append(billing_servicer.SERVICE_NAME)
+            self._billing = BillingServicer(
+                billing,
+                tenant=options.tenant,
+                executor=self._executor,
+                watch_interval_s=options.watch_interval_s,
+            )
         self._service_names = tuple(names)
         self._health = health.aio.HealthServicer()
         self._boundary = ErrorBoundary(*self._service_names, new_id=new_id)
@@ -96,6 +112,8 @@ class AuditServer:
             add_LogServiceServicer_to_server(self._log, server)
         if self._reports is not None:
             add_ReportServiceServicer_to_server(self._reports, server)
+        if self._billing is not None:
+            add_BillingServiceServicer_to_server(self._billing, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         add_reflection(server, *self._service_names, health.SERVICE_NAME)
         try:
@@ -122,6 +140,8 @@ class AuditServer:
         self._audits.stop_watching()
         if self._log is not None:
             self._log.stop_watching()
+        if self._billing is not None:
+            self._billing.stop_watching()
         if self._server is not None:
             await self._server.stop(self._options.grace_s)
         for executor in (self._executor, self._report_executor):

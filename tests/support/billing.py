@@ -1,7 +1,5 @@
 """An account's evidence with every field set, for tests of what carries findings about."""
 
-import hashlib
-
 from audit.billing_records import (
     AccountKey,
     Adversary,
@@ -14,7 +12,7 @@ from audit.billing_records import (
     Tier,
     Violation,
 )
-from audit.ledger.billing_statement import canonical_key
+from audit.hidden_tokens.account.state_file import finding_id_of
 
 
 def example_key(*, tenant: str = "default", account: str = "team-a") -> AccountKey:
@@ -38,7 +36,7 @@ def example_account(*, version: int = 120, tenant: str = "default") -> StoredAcc
         version=version,
         state_json='{"form":"example"}',
         finding=BillingFinding(
-            finding_id="sha256:" + hashlib.sha256(canonical_key(key)).hexdigest(),
+            finding_id=finding_id_of(key),
             outcome=MeterOutcome.DISAGREES,
             statement="The meter disagrees with the reference: more tokens were billed.",
             direction="over",

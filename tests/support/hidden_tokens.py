@@ -48,3 +48,33 @@ def split_groups(rows: Sequence[Row], salt: str = "half") -> tuple[list[Row], li
         digest = hashlib.sha256(f"{salt}:{row['prompt_group']}".encode()).digest()
         halves[digest[0] & 1].append(row)
     return halves
+
+
+def as_document(row: Row, *, account: str = "team-a", factor: float = 1.0) -> Row:
+    """Return a row as a client would submit it, its reasoning billed at a factor.
+
+    Counts that were recovered from the total, and texts that were not kept, are left out.
+    """
+    reasoning = row["reasoning_tokens_billed"] or 0
+    # the meter of these models moves in steps of 64, which a careful cheat would keep to
+    excess = 64 * round(reasoning * (factor - 1.0) / 64)
+    document: Row = {
+        "request_id": row["id"],
+        "account": account,
+        "provider": "https://gateway.example/v1",
+        "model": row["model"],
+        "domain": row["domain"],
+        "prompt": row["prompt"],
+        "answer": row["answer"],
+        "observed_at": "2026-11-01T00:00:00Z",
+        "usage_schema": "openai_chat",
+        "usage": {
+            "completion_tokens": row["completion_tokens_billed"] + excess,
+            "completion_tokens_details": {"reasoning_tokens": reasoning + excess},
+        },
+    }
+    if row["elapsed_s"] is not None:
+        document["timing"] = {"elapsed_s": row["elapsed_s"]}
+    if row["effort"] is not None:
+        document["effort"] = row["effort"]
+    return document

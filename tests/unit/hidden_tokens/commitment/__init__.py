@@ -1,0 +1,1 @@
+"""Tests of the commitment to hidden tokens."""
