@@ -6,7 +6,7 @@ BUF := $(VENV)/buf/node_modules/.bin/buf
 BUF_VERSION := 1.75.0
 ENGINE_VENV ?= $(VENV)-engine
 
-.PHONY: setup demo test outside check fmt proto proto-lint golden calibration bench study engines record clean
+.PHONY: setup demo test outside check fmt proto proto-lint golden calibration bench study tokens-study engines record clean
 
 setup: $(VENV)/.installed
 
@@ -79,6 +79,14 @@ study: setup
 	$(BIN)/python -m benchmarks.study $(if $(QUICK),--quick)
 	$(BIN)/python benchmarks/detection.py
 	INFERENCE_AUDIT_MACHINE_EXAMPLES=$(if $(QUICK),200,1000) $(BIN)/python -m pytest tests/property/test_log_machine.py
+
+# docs/study/hidden-tokens.md, on the data beside the repository; half an hour on two cores
+tokens-study: setup
+	$(BIN)/python benchmarks/hidden_tokens/channels.py
+	$(BIN)/python benchmarks/hidden_tokens/estimator.py --seed 7
+	$(BIN)/python benchmarks/hidden_tokens/streams.py --factors 1 1.25 1.5
+	$(BIN)/python benchmarks/hidden_tokens/recount.py
+	$(BIN)/python benchmarks/hidden_tokens/palace.py
 
 # a real vLLM beside the project (its own environment, 2.5 GB), and the tests that need it
 engines: setup $(ENGINE_VENV)/.installed

@@ -97,6 +97,10 @@ class BillingSettings:
     """TOML; None tells tokens and no money."""
     vocabularies: Path | None = None
     """Folder of public rank files; None recounts no text."""
+    palace: Path | None = None
+    """Made by `inference-audit tokens palace-train`; None estimates with no language model."""
+    palace_model: Path | None = None
+    """The checkpoint that the folder belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ AuditError
 ├── CalibrationError     a calibration file is missing, malformed or too small
 ├── VerificationError    a signed verdict does not verify
 ├── ConfigurationError   the command line, settings or environment are wrong
+│   └── OtherRules       evidence was begun under other rules  gRPC FAILED_PRECONDITION
 ├── EntryNotFound        nothing of that kind in the log          gRPC NOT_FOUND
 ├── LogForked            database, anchor or witness contradict each other: the log must not go on
 └── StorageError         the database refused                    gRPC UNAVAILABLE
@@ -82,6 +83,10 @@ class VerificationError(AuditError):
 
 class ConfigurationError(AuditError):
     """Settings, command line or environment are wrong."""
+
+
+class OtherRules(ConfigurationError):
+    """An account's evidence was begun under other rules than those in use."""
 
 
 class StorageError(AuditError):

@@ -6,10 +6,13 @@ from audit.app.log import OpenLog
 from audit.billing_records import Money
 from audit.config import BillingSettings
 from audit.desk import MeterDesk
+from audit.errors import ConfigurationError
 from audit.hidden_tokens.account.rules import BillingRules, load_billing_rules
 from audit.hidden_tokens.calibration_file import BillingCalibration, load_billing_calibration
 from audit.hidden_tokens.check import MeterChecker
 from audit.hidden_tokens.facts import load_facts
+from audit.hidden_tokens.palace.channel import PalaceChannel
+from audit.hidden_tokens.palace.folder import read_calibration_bytes
 from audit.hidden_tokens.prices import PriceTable, load_prices
 from audit.hidden_tokens.vocabularies import NoVocabularies, TokenCounter, Vocabularies
 
@@ -38,20 +41,25 @@ def build_billing(settings: BillingSettings) -> BillingTools:
     if settings.vocabularies is not None:
         counter = Vocabularies(settings.vocabularies, facts.vocabularies)
     return BillingTools(
-        checker=MeterChecker(facts=facts, calibration=calibration, counter=counter),
+        checker=MeterChecker(
+            facts=facts, calibration=calibration, counter=counter, palace=_palace(settings)
+        ),
         rules=load_billing_rules(settings.rules),
         prices=None if settings.prices is None else load_prices(settings.prices),
     )
 
 
 def build_desk(log: OpenLog, tools: BillingTools) -> MeterDesk:
-    """Return the desk of a running log, whose calibration is logged first.
+    """Return the desk of a running log, whose calibrations are logged first.
 
     Raises: StorageError, LogForked, ConfigurationError.
     """
     path, calibration = log.settings.billing.calibration, tools.checker.calibration
     if path is not None:
         log.recorder.log_calibration(calibration.calibration_id, path.read_bytes())
+    folder, palace = log.settings.billing.palace, tools.checker.palace
+    if folder is not None and palace is not None:
+        log.recorder.log_calibration(palace.calibration_id, read_calibration_bytes(folder))
     return MeterDesk(
         store=log.store.billing,
         checker=tools.checker,
@@ -60,3 +68,18 @@ def build_desk(log: OpenLog, tools: BillingTools) -> MeterDesk:
         find_entry=log.reader.find,
         price_of=tools.price_of,
     )
+
+
+def _palace(settings: BillingSettings) -> PalaceChannel | None:
+    folder, model = settings.palace, settings.palace_model
+    if folder is None and model is None:
+        return None
+    if folder is None or model is None:
+        raise ConfigurationError(
+            "the estimating model needs both its folder (palace) and the checkpoint that it was "
+            "trained on (palace_model)"
+        )
+    # loads torch, which most commands do without
+    from audit.app.palace import PalaceBasis, open_palace
+
+    return open_palace(folder, PalaceBasis(model=model))

@@ -25,6 +25,8 @@ _STYLES = {
     MeterOutcome.INCONCLUSIVE: "yellow",
 }
 
+_UNSIGNED = "not signed as it stands; ask for it by id to have it signed"
+
 Told = StoredAccount | BillingView
 
 
@@ -79,7 +81,7 @@ def print_views(views: Sequence[BillingView], *, as_json: bool) -> None:
     elif views:
         _print_table(views)
         for view in views:
-            where = "not signed yet" if view.log_index is None else f"entry {view.log_index}"
+            where = _UNSIGNED if view.log_index is None else f"entry {view.log_index}"
             _print(f"{view.finding.finding_id}: {where}")
     else:
         _print("no billed requests yet: `tokens submit` some first")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,10 @@ from typing import Annotated
 import typer
 
 from audit.billing_records import BilledRequest, StoredAccount
-from audit.cli import options, token_lines
+from audit.cli import options, token_lines, tokens_commitment, tokens_palace, tokens_recount
 from audit.cli.exits import ExitCode
 from audit.cli.lines import print_line, stderr, stdout
+from audit.cli.token_files import Requests, read_requests
 from audit.client.billing_client import BillingClient
 from audit.config import DEFAULT_LISTEN, BillingSettings
 from audit.errors import AuditError, CalibrationError, ConfigurationError, InvalidRequest
@@ -20,12 +20,7 @@ from audit.hidden_tokens.account.fold import fold
 from audit.hidden_tokens.calibration_file import DEFAULT_SALT
 from audit.hidden_tokens.estimator.core import EstimatorCore
 from audit.hidden_tokens.invoice import Invoice, check_invoice, parse_invoice
-from audit.hidden_tokens.submission import read_submissions
 
-Requests = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE...", help="Billed requests, one JSON object a line."),
-]
 Calibration = Annotated[
     Path | None,
     typer.Option("--calibration", metavar="FILE", help="Made by `tokens calibrate`."),
@@ -55,6 +50,9 @@ def register(app: typer.Typer) -> None:
     group.command("calibrate")(calibrate)
     group.command("submit")(submit)
     group.command("account")(account)
+    tokens_commitment.register(group)
+    tokens_palace.register(group)
+    tokens_recount.register(group)
     app.add_typer(group, name="tokens")
 
 
@@ -64,6 +62,13 @@ def check(
     rules: Rules = None,
     prices: Prices = None,
     vocabularies: Vocabularies = None,
+    palace: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Made by `tokens palace-train`, and calibrated."),
+    ] = None,
+    palace_model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The checkpoint that it was trained on.")
+    ] = None,
     invoice: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="An invoice, JSON, to hold against the requests."),
@@ -77,12 +82,17 @@ def check(
     from audit.app.billing import build_billing
 
     settings = BillingSettings(
-        calibration=calibration, rules=rules, prices=prices, vocabularies=vocabularies
+        calibration=calibration,
+        rules=rules,
+        prices=prices,
+        vocabularies=vocabularies,
+        palace=palace,
+        palace_model=palace_model,
     )
     tools, seen = build_billing(settings), list[BilledRequest]()
     accounts: dict[object, StoredAccount] = {}
     ids: set[tuple[str, str, str]] = set()
-    for request in _read(requests):
+    for request in read_requests(requests):
         identity = (request.provider, request.account, request.request_id)
         if identity in ids:
             raise InvalidRequest.of("request_id", f"{request.request_id} stands twice")
@@ -111,7 +121,7 @@ def train(
     from audit.hidden_tokens.estimator.training import train_estimator
     from audit.hidden_tokens.fitting import estimator_rows
 
-    rows = estimator_rows(_read(requests))
+    rows = estimator_rows(read_requests(requests))
     core = train_estimator(rows, seed)
     _write(out, json.dumps(core.to_json(), separators=(",", ":"), sort_keys=True).encode("ascii"))
     stdout().print(f"trained on {len(rows)} requests: {out}", highlight=False, markup=False)
@@ -134,7 +144,9 @@ def calibrate(
 
     trained = None if core is None else _core(core)
     sources = {path.name: f"sha256:{hashlib.sha256(_bytes(path)).hexdigest()}" for path in requests}
-    made, notes = calibrate_billing(list(_read(requests)), core=trained, salt=salt, sources=sources)
+    made, notes = calibrate_billing(
+        list(read_requests(requests)), core=trained, salt=salt, sources=sources
+    )
     content = dump_billing_calibration(made)
     _write(out, content)
     for note in notes:
@@ -154,7 +166,7 @@ def submit(
     """
     num_taken = num_wrong = 0
     with BillingClient(address) as client:
-        for ack in client.submit(_read(requests)):
+        for ack in client.submit(read_requests(requests)):
             num_taken, num_wrong = num_taken + 1, num_wrong + bool(ack.violations)
             if as_json:
                 print_line(asdict(ack))
@@ -190,20 +202,6 @@ def account(
         views = list(client.list()) if finding is None else [client.get(finding)]
     token_lines.print_views(views, as_json=as_json)
     raise typer.Exit(token_lines.exit_code(views))
-
-
-def _read(paths: list[Path]) -> Iterator[BilledRequest]:
-    for path in paths:
-        try:
-            with path.open(encoding="utf-8") as lines:
-                yield from read_submissions(lines)
-        except OSError as error:
-            raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise InvalidRequest.of(str(path), "is not UTF-8 text") from error
-        except InvalidRequest as error:
-            first = error.violations[0]
-            raise InvalidRequest.of(f"{path}: {first.field}", first.description) from error
 
 
 def _invoice(path: Path) -> Invoice:

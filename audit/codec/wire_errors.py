@@ -23,6 +23,7 @@ from audit.errors import (
     FieldViolation,
     InvalidRequest,
     LogForked,
+    OtherRules,
     RequestConflict,
     StorageError,
     VerificationError,
@@ -71,6 +72,12 @@ _TABLE: Final = (
         code=code_pb2.NOT_FOUND,
         reason="ENTRY_NOT_FOUND",
         rebuild=EntryNotFound,
+    ),
+    _Row(
+        error=OtherRules,
+        code=code_pb2.FAILED_PRECONDITION,
+        reason="OTHER_RULES",
+        rebuild=OtherRules,
     ),
     # Its own words name files of the service's machine; trying again would not help.
     _Row(

@@ -18,8 +18,10 @@ from audit.billing_records import (
     Violation,
 )
 from audit.hidden_tokens.calibration_file import BillingCalibration
+from audit.hidden_tokens.estimator.router import Router
 from audit.hidden_tokens.facts import Facts
 from audit.hidden_tokens.identities import check_accounting
+from audit.hidden_tokens.palace.channel import PalaceChannel
 from audit.hidden_tokens.vocabularies import NoVocabularies, TokenCounter
 
 #: The domain of a request whose client states none, and whose prompt the router cannot place.
@@ -33,6 +35,8 @@ class MeterChecker:
     facts: Facts
     calibration: BillingCalibration
     counter: TokenCounter = field(default_factory=NoVocabularies)
+    palace: PalaceChannel | None = None
+    """The estimating model; without one nothing is said of it."""
 
     def check(self, request: BilledRequest) -> RequestCheck:
         """Return all evidence about one request. Raises: InvalidRequest, ConfigurationError."""
@@ -51,13 +55,16 @@ class MeterChecker:
         )
 
     def domain_of(self, request: BilledRequest) -> str:
-        """Return the stated domain, or where the router puts the prompt."""
-        estimator = self.calibration.estimator
+        """Return the stated domain, or where the router puts the prompt.
+
+        An account has one domain: the estimator's router goes before the estimating model's.
+        """
         if request.domain is not None:
             return request.domain
-        if estimator is None or request.prompt is None:
+        router = self._router()
+        if router is None or request.prompt is None:
             return UNKNOWN_DOMAIN
-        return estimator.core.router.route(request.prompt).domain or UNKNOWN_DOMAIN
+        return router.route(request.prompt).domain or UNKNOWN_DOMAIN
 
     def key_of(self, tenant: str, request: BilledRequest) -> AccountKey:
         """Return the account that a request's evidence is added to."""
@@ -70,6 +77,11 @@ class MeterChecker:
             domain=self.domain_of(request),
             calibration_id=self.calibration.calibration_id,
         )
+
+    def _router(self) -> Router | None:
+        if self.calibration.estimator is not None:
+            return self.calibration.estimator.core.router
+        return None if self.palace is None else self.palace.router
 
     def _channels(self, request: BilledRequest, domain: str) -> Iterator[Reading | Unchecked]:
         calibration = self.calibration
@@ -87,6 +99,8 @@ class MeterChecker:
                 )
             else:
                 yield law.read(request, domain)
+        if self.palace is not None:
+            yield self.palace.read(request, domain)
 
 
 def _stated(violation: Violation | None) -> tuple[Violation, ...]:

@@ -3,11 +3,13 @@
 Method: a slice of the open-reasoning rows, whose chains are known. LoRA fine-tuning on the training
 split of all chosen domains, then GRPO for each domain; the adapter of a row's domain names its
 count. Measured on rows of other questions, in the paper's measures: share within 33 % with one
-greedy reply and with five drawn at temperature 0.8, average and aggregate error. Beside it the same
-checkpoint without adapters, the first stage alone, and the median count of the same model and
-domain in the training split (of the domain where the model is new). The 95 % interval of a
-difference resamples questions, not rows. `--inner` halves the training split by question instead
-and leaves the held-out split alone: settings are to be chosen with it.
+greedy reply and with five drawn at temperature 0.8, average and aggregate error; and how far the
+greedy estimates spread (`num_distinct`, `log_deviation`), since a model that answers with a
+constant may pass for one that estimates. Beside it the true counts' own spread, the same checkpoint
+without adapters, the first stage alone, and the median count of the same model and domain in the
+training split (of the domain where the model is new). The 95 % interval of a difference resamples
+questions, not rows. `--inner` halves the training split by question instead and leaves the held-out
+split alone: settings are to be chosen with it.
 
     python benchmarks/hidden_tokens/palace.py [--model examples/model] [--device cpu] [--inner]
 
@@ -123,6 +125,12 @@ def measured(
     report: dict[str, Any] = {
         name: asdict(score_estimates(predicted, truths, drawn))
         for name, (predicted, drawn) in estimates.items()
+    }
+    # the truth as its own estimate
+    perfect = score_estimates(truths, truths)
+    report["truth"] = {
+        "num_distinct": perfect.num_distinct,
+        "log_deviation": perfect.log_deviation,
     }
     ours = estimates["palace"][0]
     for other in ("base", "fine_tuned", "cell_median"):

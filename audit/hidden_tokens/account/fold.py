@@ -22,7 +22,7 @@ from audit.billing_records import (
     StoredAccount,
     Tier,
 )
-from audit.errors import ConfigurationError, InvalidRequest
+from audit.errors import InvalidRequest, OtherRules
 from audit.hidden_tokens.account import bets
 from audit.hidden_tokens.account.bets import Float64Array
 from audit.hidden_tokens.account.finding import finding_of
@@ -55,7 +55,7 @@ def fold(
     """Return an account's evidence after more requests; its version counts requests.
 
     `price` is for a million output tokens at the time of these requests. Raises: InvalidRequest for
-    no requests, one of another account, or a reading that cannot be; ConfigurationError where the
+    no requests, one of another account, or a reading that cannot be; OtherRules where the
     evidence was gathered under other rules; CorruptState where the stored state is unreadable.
     """
     finding_id = finding_id_of(key)
@@ -65,7 +65,7 @@ def fold(
             raise InvalidRequest.of("key", "the stored evidence is another account's")
         state = state_from_json(previous.state_json, finding_id=finding_id)
     if state.rules_id != rules.rules_id:
-        raise ConfigurationError(
+        raise OtherRules(
             f"the evidence of the account {finding_id} was gathered under the rules "
             f"{state.rules_id}, not {rules.rules_id}: go on with those, or begin another account"
         )
@@ -177,8 +177,8 @@ def _moved(
 
 def _counted(state: AccountState, check: RequestCheck) -> AccountState:
     counts = {(tier, reason): num for tier, reason, num in state.unchecked}
-    for item in check.unchecked:
-        place = (item.tier, item.reason)
+    # requests are counted: one may lack the evidence for several identities of a tier
+    for place in {(item.tier, item.reason) for item in check.unchecked}:
         counts[place] = counts.get(place, 0) + 1
     return replace(
         state,

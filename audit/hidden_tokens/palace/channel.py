@@ -32,6 +32,7 @@ from audit.hidden_tokens.conformal import (
     p_over,
     p_under,
 )
+from audit.hidden_tokens.estimator.router import Router
 from audit.hidden_tokens.palace.prompts import PalaceQuestion
 
 #: Estimates of many requests at once, None where the model named no count. The domain of each
@@ -120,15 +121,19 @@ def calibrate_palace(
     CalibrationError where no cell has `min_cell` rows.
     """
     rows_by_cell: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    num_unreadable = 0
     for seen in observations:
-        if seen.predicted_tokens is not None:
+        if seen.predicted_tokens is None:
+            num_unreadable += 1
+        else:
             key = cell_key(seen.model, seen.domain, seen.effort)
             rows_by_cell[key].append((seen.billed_tokens, seen.predicted_tokens))
     cells = {key: _cell_of(rows) for key, rows in rows_by_cell.items() if len(rows) >= min_cell}
     if not cells:
         raise CalibrationError(
-            f"no cell of model, domain and effort has {min_cell} rows with an estimate: "
-            "give more honest requests"
+            f"no cell of model, domain and effort has {min_cell} rows with an estimate: give more "
+            f"honest requests ({num_unreadable} replies name no count; where those are many, train "
+            "for longer)"
         )
     return PalaceCalibration(
         adapters_digest=adapters_digest,
@@ -145,6 +150,8 @@ class PalaceChannel:
     calibration: PalaceCalibration
     predict: Predict
     calibration_id: str = ""
+    router: Router | None = None
+    """Decides the domain of a request that states none, where no other router does."""
 
     def read(self, request: BilledRequest, domain: str) -> Reading | Unchecked:
         """Return what the estimate says of the billed count, or why it says nothing.

@@ -3,6 +3,7 @@
 Legend: N rows, K replies a row.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ class PalaceScores:
     mean_error_tokens: float
     aggregate_error: float
     """Sum of the estimates over the sum of the counts, less 1."""
+    num_distinct: int
+    """Different estimates; a single one means that the model answers with a constant."""
+    log_deviation: float | None
+    """Standard deviation of the logs, natural, of the estimates; None for fewer than two."""
 
 
 def score_estimates(
@@ -41,6 +46,8 @@ def score_estimates(
     0.8. Raises: InvalidRequest where there are no rows, or the lengths differ.
     """
     _check_lengths(predicted_N, actual_N, sampled_NK)
+    read = [predicted for predicted in predicted_N if predicted is not None]
+    logs = [math.log(max(predicted, 1)) for predicted in read]
     errors_N = [relative_error(p or 0, a) for p, a in zip(predicted_N, actual_N, strict=True)]
     misses_N = [abs((p or 0) - a) for p, a in zip(predicted_N, actual_N, strict=True)]
     return PalaceScores(
@@ -52,6 +59,8 @@ def score_estimates(
         median_relative_error=statistics.median(errors_N),
         mean_error_tokens=statistics.fmean(misses_N),
         aggregate_error=sum(p or 0 for p in predicted_N) / max(sum(actual_N), 1) - 1.0,
+        num_distinct=len(set(read)),
+        log_deviation=statistics.stdev(logs) if len(logs) > 1 else None,
     )
 
 

@@ -8,91 +8,29 @@ reasoning was worked out from the steps: they test neither sum nor lattice on th
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
 import pytest
 
-from audit.billing_records import BilledRequest, BilledUsage, UsageSchema
 from audit.errors import CalibrationError
 from audit.hidden_tokens.envelopes import EnvelopeRow, fit_disclosure, fit_envelopes
 from audit.hidden_tokens.facts import load_facts
 from audit.hidden_tokens.identities import check_accounting
 from audit.hidden_tokens.vocabularies import Vocabularies
-from tests.support.hidden_tokens import load_rows
+from tests.support.billed_rows import (
+    bill_of,
+    chain_bill,
+    identities_of,
+    recorded,
+    shown_chains,
+    stepped_rows,
+    whole_rows,
+    with_more,
+)
+from tests.support.hidden_tokens import Row
 from tests.support.vocabularies import vocabulary_folder
 
-CUT_ANSWERS = "gersteinlab/medagents-benchmark"
-
-
-class RecordedCounts:
-    """The counts that the data states for its own answers."""
-
-    def __init__(self, counts: dict[str, int]) -> None:
-        self._counts = counts
-
-    def count(self, vocabulary: str, text: str) -> int | None:
-        return self._counts[text] if vocabulary == "o200k_base" else None
-
-
-@cache
-def stepped_rows(name: str) -> tuple[dict[str, Any], ...]:
-    """Return the first-party o-series rows with a billed reasoning count."""
-    facts = load_facts()
-    return tuple(
-        row
-        for row in load_rows(name)
-        if (model := facts.of(row["model"])) is not None
-        and model.family == "openai-o"
-        and row["reasoning_tokens_billed"] is not None
-    )
-
-
-def whole_rows(name: str) -> list[dict[str, Any]]:
-    return [row for row in stepped_rows(name) if row["source"] != CUT_ANSWERS]
-
-
-@cache
-def recorded(name: str) -> RecordedCounts:
-    return RecordedCounts({row["answer"]: row["answer_tokens_approx"] for row in whole_rows(name)})
-
-
-def bill_of(row: dict[str, Any]) -> BilledRequest:
-    prompt, output = row["prompt_tokens_billed"] or 0, row["completion_tokens_billed"]
-    return BilledRequest(
-        request_id=row["id"],
-        account="study",
-        provider="openai",
-        model=row["model"],
-        usage=BilledUsage(
-            schema=UsageSchema.OPENAI_CHAT,
-            output_tokens=output,
-            prompt_tokens=prompt,
-            reasoning_tokens=row["reasoning_tokens_billed"],
-            total_tokens=prompt + output,
-        ),
-        observed_at="2026-01-02T03:04:05Z",
-        answer=None if row["source"] == CUT_ANSWERS else row["answer"],
-    )
-
-
-def with_more(request: BilledRequest, *, reasoning: int = 0, output: int = 0) -> BilledRequest:
-    """Return the request with more tokens billed, and a total that follows."""
-    usage = request.usage
-    assert usage.reasoning_tokens is not None
-    assert usage.total_tokens is not None
-    changed = replace(
-        usage,
-        reasoning_tokens=usage.reasoning_tokens + reasoning,
-        output_tokens=usage.output_tokens + output,
-        total_tokens=usage.total_tokens + output,
-    )
-    return replace(request, usage=changed)
-
-
-def identities_of(request: BilledRequest, name: str) -> set[str]:
-    violations, _, _ = check_accounting(request, load_facts(), recorded(name))
-    return {violation.identity for violation in violations}
+#: Counts answers of `billed_calib`.
+CALIB = recorded("billed_calib")
 
 
 def envelope_rows(name: str) -> Iterator[EnvelopeRow]:
@@ -115,7 +53,7 @@ def test_the_bundled_envelopes_are_those_of_the_train_split() -> None:
 
 def test_no_honest_bill_of_calib_violates_anything() -> None:
     rows = stepped_rows("billed_calib")
-    found = {row["id"]: identities_of(bill_of(row), "billed_calib") for row in rows}
+    found = {row["id"]: identities_of(bill_of(row), CALIB) for row in rows}
     assert len(rows) == 4432
     assert len(whole_rows("billed_calib")) == 1723
     assert {key: value for key, value in found.items() if value} == {}
@@ -125,7 +63,7 @@ def test_one_percent_more_on_one_request_is_caught() -> None:
     rows = whole_rows("billed_calib")
     extra = [round(0.01 * row["reasoning_tokens_billed"]) for row in rows]
     caught = [
-        bool(identities_of(with_more(bill_of(row), reasoning=n, output=n), "billed_calib"))
+        bool(identities_of(with_more(bill_of(row), reasoning=n, output=n), CALIB))
         for row, n in zip(rows, extra, strict=True)
     ]
     # rows so short that 1 % rounds to nothing stay as they are, and count as missed
@@ -135,7 +73,7 @@ def test_one_percent_more_on_one_request_is_caught() -> None:
 def test_whole_steps_added_to_reasoning_alone_are_caught() -> None:
     rows = whole_rows("billed_calib")
     caught = [
-        "completion_sum" in identities_of(with_more(bill_of(row), reasoning=64), "billed_calib")
+        "completion_sum" in identities_of(with_more(bill_of(row), reasoning=64), CALIB)
         for row in rows
     ]
     assert sum(caught) / len(caught) >= 0.85
@@ -145,9 +83,7 @@ def test_reasoning_added_twice_is_named_on_one_request() -> None:
     rows = [row for row in whole_rows("billed_calib") if row["reasoning_tokens_billed"] > 0]
     named = [
         "double_counting"
-        in identities_of(
-            with_more(bill_of(row), output=row["reasoning_tokens_billed"]), "billed_calib"
-        )
+        in identities_of(with_more(bill_of(row), output=row["reasoning_tokens_billed"]), CALIB)
         for row in rows
     ]
     assert sum(named) / len(named) >= 0.85
@@ -158,13 +94,9 @@ def test_reasoning_added_twice_is_named_on_one_request() -> None:
 
 def test_reasoning_added_to_the_total_is_always_named() -> None:
     for row in whole_rows("billed_calib"):
-        request = bill_of(row)
-        reasoning, total = request.usage.reasoning_tokens, request.usage.total_tokens
-        assert total is not None
-        if reasoning:
-            usage = replace(request.usage, total_tokens=total + reasoning)
-            found = identities_of(replace(request, usage=usage), "billed_calib")
-            assert found == {"double_counting"}
+        if row["reasoning_tokens_billed"]:
+            changed = with_more(bill_of(row), total=row["reasoning_tokens_billed"])
+            assert identities_of(changed, CALIB) == {"double_counting"}
 
 
 def test_a_rank_file_counts_answers_as_the_data_does() -> None:
@@ -173,18 +105,6 @@ def test_a_rank_file_counts_answers_as_the_data_does() -> None:
     rows = whole_rows("billed_calib")
     counts = [counter.count("o200k_base", row["answer"]) for row in rows]
     assert counts == [row["answer_tokens_approx"] for row in rows]
-
-
-def shown_chains(name: str, model_name: str) -> list[dict[str, Any]]:
-    facts = load_facts()
-    return [
-        row
-        for row in load_rows(name)
-        if row["reasoning"]
-        and row["reasoning_tokens_billed"]
-        and (model := facts.of(row["model"])) is not None
-        and model.name == model_name
-    ]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +117,7 @@ def test_shown_chains_are_billed_as_counted(
     facts = load_facts()
     counter = Vocabularies(vocabulary_folder(vocabulary), facts.vocabularies)
 
-    def recounted(row: dict[str, Any]) -> int:
+    def recounted(row: Row) -> int:
         count = counter.count(vocabulary, row["reasoning"])
         assert count is not None
         return count
@@ -214,18 +134,12 @@ def test_shown_chains_are_billed_as_counted(
     )
     calib = shown_chains("open_reasoning_calib", model_name)
     assert len(calib) == num_calib
-    missed = 0
     for row in calib:
-        row = {**row, "completion_tokens_billed": row["reasoning_tokens_billed"]}
-        request = replace(bill_of(row), disclosed_reasoning=row["reasoning"])
-        violations, holding, _ = check_accounting(request, facts, counter)
+        violations, holding, _ = check_accounting(chain_bill(row), facts, counter)
         assert violations == ()
         assert "chain_recount" in holding
-        extra = round((padding - 1.0) * row["reasoning_tokens_billed"])
-        padded = with_more(request, reasoning=extra, output=extra)
-        found, _, _ = check_accounting(padded, facts, counter)
-        missed += not any(violation.identity == "chain_recount" for violation in found)
-    assert missed <= 0.05 * num_calib
+    caught = ["chain_recount" in identities_of(chain_bill(row, padding), counter) for row in calib]
+    assert sum(caught) >= 0.95 * num_calib
 
 
 def test_too_few_rows_fit_nothing() -> None:

@@ -1,120 +1,41 @@
 """Size laws on real stand-ins beside real billed counts.
 
 Blobs are split by the recording that they are from, with errors cross-fitted: either half is
-predicted by the law of the other. Signatures and summaries are fitted on train. The recordings do
-not mark the provider's own tools; their names do.
+predicted by the law of the other. Signatures and summaries are fitted on train.
 """
 
 import functools
-import hashlib
-import re
 
 import numpy as np
 import pytest
 
-from audit.billing_records import (
-    BilledRequest,
-    BilledUsage,
-    OpaqueEvidence,
-    Reading,
-    Refusal,
-    Unchecked,
-    UsageSchema,
-)
+from audit.billing_records import Reading, Refusal, Unchecked
 from audit.hidden_tokens.opaque import OpaqueLaws
-from audit.hidden_tokens.opaque_evidence import OpaqueKind, OpaqueSample, opaque_samples
+from audit.hidden_tokens.opaque_evidence import OpaqueKind
 from audit.hidden_tokens.opaque_fit import family_of, fit_opaque_laws
 from audit.judge.betting import log_bets
-from tests.support.hidden_tokens import Row, load_blob_pairs, load_rows, split_groups
-
-_OWN_TOOLS = re.compile("builtin|native_tool|code_execution|file_search|server_side")
+from tests.support.hidden_tokens import Row, split_groups
+from tests.support.opaque_rows import (
+    blob_halves,
+    errors_of,
+    of_blob,
+    of_signature,
+    of_summary,
+    samples_of,
+    signed_rows,
+    summary_rows,
+)
 
 GPT5 = "openai-2025"
 FLASH_25 = "gemini-2.5-flash"
 FLASH_3 = "gemini-3-flash-preview"
 HAIKU = "claude-haiku-4-5-20251001"
 
-#: Characters of a token of English, where only the tokens of a summary were recorded.
-CHARS_PER_TOKEN = 4
-
-
-def _request(
-    model: str, usage: tuple[int, int | None], evidence: OpaqueEvidence, answer: str = ""
-) -> BilledRequest:
-    return BilledRequest(
-        request_id="r-1",
-        account="acme",
-        provider="real",
-        model=model,
-        usage=BilledUsage(
-            schema=UsageSchema.OPENAI_CHAT, output_tokens=usage[0], reasoning_tokens=usage[1]
-        ),
-        observed_at="2026-01-02T03:04:05Z",
-        answer=answer,
-        opaque=evidence,
-    )
-
-
-def of_blob(row: Row, factor: float = 1.0) -> BilledRequest:
-    """Return the bill beside a blob."""
-    tokens = round(row["reasoning_tokens"] * factor)
-    evidence = OpaqueEvidence(
-        blob_chars=row["blob_chars"],
-        num_blobs=row["blobs"],
-        has_builtin_tools=row["provider"] == "google" and bool(_OWN_TOOLS.search(row["path"])),
-    )
-    return _request(row["model"], (tokens, tokens), evidence)
-
-
-def of_signature(row: Row, factor: float = 1.0) -> BilledRequest:
-    """Return the bill beside a signature; it states all output tokens only."""
-    evidence = OpaqueEvidence(signature_chars=row["signature_chars"])
-    tokens = round(row["completion_tokens_billed"] * factor)
-    return _request(row["model"], (tokens, None), evidence, row["answer"])
-
-
-def of_summary(row: Row) -> BilledRequest:
-    """Return the bill beside a summary."""
-    evidence = OpaqueEvidence(summary_chars=CHARS_PER_TOKEN * row["reasoning_tokens_approx"])
-    tokens = row["reasoning_tokens_billed"]
-    return _request(row["model"], (tokens, tokens), evidence)
-
-
-def samples(requests: list[BilledRequest]) -> list[OpaqueSample]:
-    """Return the samples of the requests that can be used."""
-    found: list[OpaqueSample] = []
-    for one in requests:
-        read = opaque_samples(one)
-        found.extend(() if isinstance(read, Unchecked) else read)
-    return found
-
-
-def errors_of(
-    laws: OpaqueLaws, key: tuple[str, OpaqueKind], rows: list[OpaqueSample]
-) -> list[float]:
-    """Return relative errors of the rows that are of the family and kind."""
-    curve = laws.laws[key].curve
-    return [
-        abs(curve.predict(row) / row.count - 1.0)
-        for row in rows
-        if (family_of(row.model), row.kind) == key
-    ]
-
-
-@functools.cache
-def blob_halves() -> tuple[list[Row], list[Row]]:
-    """Return the rows of either half of the recordings."""
-    halves: tuple[list[Row], list[Row]] = ([], [])
-    for row in load_blob_pairs():
-        if "reasoning_tokens" in row:
-            halves[hashlib.sha256(row["path"].encode()).digest()[0] & 1].append(row)
-    return halves
-
 
 @functools.cache
 def blob_laws(fit_half: int) -> OpaqueLaws:
     """Return the laws fitted on one half and calibrated on the other."""
-    halves = [samples(list(map(of_blob, half))) for half in blob_halves()]
+    halves = [samples_of(map(of_blob, half)) for half in blob_halves()]
     return fit_opaque_laws(halves[fit_half], halves[1 - fit_half], min_calibration=15)
 
 
@@ -126,7 +47,7 @@ def blob_laws(fit_half: int) -> OpaqueLaws:
 def test_blob_sizes_tell_the_count(family: str, median_error: float, large_error: float) -> None:
     errors, large = [], []
     for fit_half in (0, 1):
-        rows = samples(list(map(of_blob, blob_halves()[1 - fit_half])))
+        rows = samples_of(map(of_blob, blob_halves()[1 - fit_half]))
         key = (family, OpaqueKind.BLOB)
         errors += errors_of(blob_laws(fit_half), key, rows)
         large += errors_of(blob_laws(fit_half), key, [row for row in rows if row.count >= 256])
@@ -139,10 +60,10 @@ def test_blob_sizes_tell_the_count(family: str, median_error: float, large_error
 @pytest.mark.parametrize("family", [GPT5, FLASH_25, FLASH_3])
 def test_intervals_and_sums_hold_on_the_other_recordings(family: str) -> None:
     # one half fits; of the other, every second row calibrates and the rest are tested
-    fitted, other = (samples(list(map(of_blob, half))) for half in blob_halves())
+    fitted, other = (samples_of(map(of_blob, half)) for half in blob_halves())
     laws = fit_opaque_laws(fitted, other[0::2], min_calibration=15)
     rows = [of_blob(row) for row in blob_halves()[1]]
-    rows = [one for one in rows if samples([one])][1::2]
+    rows = [one for one in rows if samples_of([one])][1::2]
     found = [
         (one.usage.reasoning_tokens or 0, reading)
         for one in rows
@@ -208,15 +129,14 @@ def test_o3_minis_constant_blobs_are_refused() -> None:
 @functools.cache
 def haiku() -> tuple[OpaqueLaws, list[Row]]:
     """Return the law of signatures, fitted on train, and the test half of calib."""
-    train = [of_signature(row) for row in load_rows("billed_train") if row["signature_chars"]]
-    calib = [row for row in load_rows("billed_calib") if row["signature_chars"]]
-    held, test = split_groups(calib)
-    return fit_opaque_laws(samples(train), samples(list(map(of_signature, held)))), test
+    train = samples_of(map(of_signature, signed_rows("billed_train")))
+    held, test = split_groups(signed_rows("billed_calib"))
+    return fit_opaque_laws(train, samples_of(map(of_signature, held))), test
 
 
 def test_signatures_and_answers_tell_all_output_tokens() -> None:
     laws, rows = haiku()
-    tested = samples(list(map(of_signature, rows)))
+    tested = samples_of(map(of_signature, rows))
     errors = errors_of(laws, (HAIKU, OpaqueKind.SIGNATURE), tested)
     found = [
         reading for row in rows if isinstance(reading := laws.read(of_signature(row), ""), Reading)
@@ -249,19 +169,10 @@ def test_signatures_show_half_more_output() -> None:
 
 def test_summaries_are_weak_evidence_and_calibrated_as_such() -> None:
     model = "o4-mini-high-long"
-    rows = [
-        row
-        for name in ("billed_train", "billed_calib")
-        for row in load_rows(name)
-        if row["model"] == model
-        and row["reasoning_tokens_approx"]
-        and row["reasoning_tokens_billed"]
-    ]
+    rows = summary_rows(model)
     fitted, other = split_groups(rows, "fit")
-    laws = fit_opaque_laws(
-        samples(list(map(of_summary, fitted))), samples(list(map(of_summary, other)))
-    )
-    errors = errors_of(laws, (model, OpaqueKind.SUMMARY), samples(list(map(of_summary, other))))
+    laws = fit_opaque_laws(samples_of(map(of_summary, fitted)), samples_of(map(of_summary, other)))
+    errors = errors_of(laws, (model, OpaqueKind.SUMMARY), samples_of(map(of_summary, other)))
 
     assert 0.27 <= np.mean(np.array(errors) <= 1 / 3) <= 0.48
     reading = laws.read(of_summary(other[0]), "")

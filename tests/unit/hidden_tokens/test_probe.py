@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,14 @@ def planned(num: int, seed: int, noise: float = 0.2) -> tuple[NDArray[Any], list
     return states_NF, [max(1, round(float(np.exp(plan)))) for plan in plan_N]
 
 
+@cache
 def fitted(num: int = 400) -> ProbeHead:
     states_NF, counts_N = planned(num, seed=1)
     groups_N = [str(index) for index in range(num)]
     return fit_probe(states_NF, counts_N, groups_N, model="m", model_digest="sha256:0")
 
 
+@cache
 def calibrated() -> Probe:
     states_NF, counts_N = planned(300, seed=2)
     return calibrate_probe(fitted(), states_NF, counts_N, [CELL] * 300, calibration_id="c")

@@ -1,5 +1,8 @@
 """The paper's measures, on estimates worked out by hand."""
 
+import math
+import statistics
+
 import pytest
 
 from audit.errors import InvalidRequest
@@ -20,6 +23,16 @@ def test_the_measures_of_four_estimates() -> None:
     assert scores.median_relative_error == pytest.approx(0.5875)
     assert scores.mean_error_tokens == pytest.approx((0 + 60 + 300 + 350) / 4)
     assert scores.aggregate_error == pytest.approx(410 / 1_000 - 1.0)
+    assert scores.num_distinct == 3
+    logs = [math.log(100), math.log(260), math.log(50)]
+    assert scores.log_deviation == pytest.approx(statistics.stdev(logs))
+
+
+def test_a_model_that_answers_with_a_constant_is_seen() -> None:
+    scores = score_estimates([700, 700, None, 700], [500, 600, 700, 800])
+    assert (scores.num_distinct, scores.log_deviation) == (1, 0.0)
+    alone = score_estimates([700, None], [500, 600])
+    assert (alone.num_distinct, alone.log_deviation) == (1, None)
 
 
 def test_without_further_replies_pass_at_five_is_not_told() -> None:

@@ -3,6 +3,7 @@
 Requests of one domain have about 1,100 tokens, of the other about 5,500.
 """
 
+import math
 import random
 import statistics
 from collections.abc import Iterator, Sequence
@@ -132,6 +133,16 @@ def test_training_beats_the_untrained_base(trained: Trained) -> None:
     assert share_right(by_domain(trained, [e.domain for e in HELD_OUT])) >= 0.9
     losses = trained.log.losses_nats
     assert losses[-1] < losses[0] / 2
+
+
+def test_the_estimates_have_not_collapsed_to_a_constant(trained: Trained) -> None:
+    replies = by_domain(trained, [e.domain for e in HELD_OUT])
+    counts = [e.num_tokens for e in HELD_OUT]
+    scores = score_estimates([parse_count(reply) for reply in replies], counts)
+    assert scores.num_distinct >= len(RANGES)
+    # the counts themselves, nearly all of whose spread lies between the domains
+    spread = statistics.stdev(math.log(count) for count in counts)
+    assert scores.log_deviation == pytest.approx(spread, rel=0.2)
 
 
 def test_the_second_stage_changes_each_domains_adapter_and_keeps_what_was_learnt(
