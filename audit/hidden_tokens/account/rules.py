@@ -37,6 +37,10 @@ BETTING_TIERS = (
     *(Tier.PROBE, Tier.ESTIMATOR, Tier.PALACE),
 )
 
+#: Tiers whose estimates spread too widely for an upper bound on the ratio: few very large bills
+#: carry the total, and are cut off by the bound. They accuse, but never acquit.
+LOOSE_TIERS = (Tier.PROBE, Tier.ESTIMATOR, Tier.PALACE)
+
 #: Of these, the ones whose p-values rest on a finite calibration, which has to be paid for.
 CALIBRATED_TIERS = (Tier.OPAQUE, Tier.TIMING, Tier.PROBE, Tier.ESTIMATOR, Tier.PALACE)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from audit.billing_records import Adversary, ChannelStanding, Controller, Tier
 from audit.hidden_tokens.account import bets
-from audit.hidden_tokens.account.rules import BillingRules
+from audit.hidden_tokens.account.rules import LOOSE_TIERS, BillingRules
 from audit.hidden_tokens.account.state import AccountState, ChannelState
 
 
@@ -62,8 +62,12 @@ def strongest(state: AccountState, rules: BillingRules, direction: str) -> Chann
 
 
 def ratio_of(channel: ChannelState, rules: BillingRules) -> Ratio:
-    """Return a channel's bounds, each wrong with probability `ratio_alpha` / 2 at most."""
-    return Ratio(*channel.ratio.bounds(rules.ratio_alpha, margin_of(channel, rules)))
+    """Return a channel's bounds, each wrong with probability `ratio_alpha` / 2 at most.
+
+    Loose tiers have no upper one (`rules.LOOSE_TIERS`).
+    """
+    ratio = Ratio(*channel.ratio.bounds(rules.ratio_alpha, margin_of(channel, rules)))
+    return ratio._replace(high=None) if channel.tier in LOOSE_TIERS else ratio
 
 
 def margin_of(channel: ChannelState, rules: BillingRules) -> float:

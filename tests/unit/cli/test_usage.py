@@ -21,6 +21,7 @@ COMMANDS = (
     "log",
     "upkeep",
     "report",
+    "tokens",
     "keys",
     "witness",
     "profiles",

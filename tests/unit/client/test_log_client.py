@@ -25,6 +25,7 @@ from audit.ledger.notes import Ed25519NoteSigner, sign_note
 from audit.ledger.tiles import decode_entry_bundle
 from audit.log_records import EntryKind, Erasure, LogEntry, StoredCheckpoint
 from audit.service.log_servicer import LogServicer
+from tests.support.billing import example_account
 from tests.support.logs import ORIGIN, log_signer, verdict_key
 from tests.unit.service.logs import Scene, ServedLog, scene
 from tests.unit.service.running import running
@@ -217,6 +218,7 @@ def test_every_kind_of_entry_passes(tmp_path: Path) -> None:
         own.policies(0, 1)
         recorder.log_calibration("calibration-1", b"{}")
         recorder.log_report(b"{}")
+        recorder.log_billing(example_account())
         recorder.log_commitment("sweep-1", "sha256:" + "ab" * 32)
         recorder.log_key_event(
             KeyEvent(

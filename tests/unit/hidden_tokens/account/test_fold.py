@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from audit.billing_records import (
     Controller,
@@ -19,7 +20,7 @@ from audit.billing_records import (
     Violation,
 )
 from audit.hidden_tokens.account.fold import fold
-from audit.hidden_tokens.account.rules import load_billing_rules
+from audit.hidden_tokens.account.rules import LOOSE_TIERS, load_billing_rules
 from audit.hidden_tokens.account.state_file import finding_id_of
 from tests.unit.hidden_tokens.account.checks import KEY, check, reading, sampled_checks
 
@@ -98,6 +99,19 @@ def test_honest_meter_agrees_once_the_stated_inflation_is_excluded() -> None:
     finding = folded(late).finding
     assert (finding.outcome, finding.tier) == (MeterOutcome.AGREES, Tier.REFERENCE_SAMPLING)
     assert "an inflation of 1.25 times would have shown" in finding.statement
+
+
+@pytest.mark.parametrize("tier", LOOSE_TIERS)
+def test_estimates_alone_never_make_a_meter_agree(tier: Tier) -> None:
+    rng = np.random.default_rng(12)
+    checks = [
+        check(i, reading(tier, p_over=float(p)), billed_tokens=round(900 + 200 * (1 - p)))
+        for i, p in enumerate(rng.uniform(0.01, 1.0, 400))
+    ]
+    finding = fold(None, KEY, checks, RULES).finding
+    assert finding.outcome is MeterOutcome.INCONCLUSIVE
+    assert finding.overcharge_tokens_high is None
+    assert finding.overcharge_tokens_low is not None
 
 
 def test_evidence_that_the_accused_controls_never_makes_a_meter_agree() -> None:
