@@ -19,12 +19,16 @@ Requests = Annotated[
 def read_requests(paths: Sequence[Path]) -> Iterator[BilledRequest]:
     """Yield the billed requests of all files, in order.
 
-    Raises: InvalidRequest naming file and line; ConfigurationError for an unreadable file.
+    Raises: InvalidRequest naming file and line, and where there is none at all: no bill is no
+    agreement; ConfigurationError for an unreadable file.
     """
+    num_read = 0
     for path in paths:
         try:
             with path.open(encoding="utf-8") as lines:
-                yield from read_submissions(lines)
+                for request in read_submissions(lines):
+                    num_read += 1
+                    yield request
         except OSError as error:
             raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -32,3 +36,6 @@ def read_requests(paths: Sequence[Path]) -> Iterator[BilledRequest]:
         except InvalidRequest as error:
             first = error.violations[0]
             raise InvalidRequest.of(f"{path}: {first.field}", first.description) from error
+    if not num_read:
+        names = ", ".join(map(str, paths))
+        raise InvalidRequest.of(names, "holds no billed request: record one JSON object a line")

@@ -111,6 +111,15 @@ def test_bad_requests_are_refused_by_field_and_line(world: World, name: str) -> 
     assert field in done.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "submit"])
+def test_no_request_is_no_agreement(world: World, command: str) -> None:
+    path = world.folder / "empty.jsonl"
+    path.write_text("\n", encoding="utf-8")
+    done = run("tokens", command, path)
+    assert done.code == 65
+    assert "holds no billed request" in done.stderr
+
+
 def test_prices_without_a_currency_are_refused(world: World) -> None:
     prices = world.folder / "prices.toml"
     prices.write_text(
