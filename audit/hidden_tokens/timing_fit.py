@@ -23,9 +23,9 @@ from audit.hidden_tokens.timing_evidence import Clock, TimedSample
 #: Lower bound of the rank correlation below which time is no evidence.
 MIN_CORRELATION = 0.3
 
-#: Hosts get faster: a bill must lie beyond this multiple of the fastest honest calls to be called
-#: impossible.
-SPEED_MARGIN = 1.5
+#: Hosts get faster, overnight by a new accelerator or a draft model: a bill must lie beyond this
+#: multiple of the fastest honest calls to be called impossible, since that word is never taken back.
+SPEED_MARGIN = 3.0
 _TOP_SHARE = 0.999
 
 #: Quantiles of log time between which the curve is straight.

@@ -96,14 +96,14 @@ def test_more_than_the_hardware_can_write_is_a_violation() -> None:
     honest = made_up(40, 3, load=0.0)
 
     assert [laws.impossible(call, "math") for call in honest] == [None] * 40
-    violation = laws.impossible(inflated(honest[0], 2.0), "math")
+    violation = laws.impossible(inflated(honest[0], 4.0), "math")
 
     assert violation is not None
     assert (violation.identity, violation.tier) == ("top_speed", Tier.TIMING)
     timing = honest[0].timing
     assert timing is not None
     allowed = int(laws.top_speeds["host"] * timing.elapsed_s)
-    billed = inflated(honest[0], 2.0).usage.output_tokens
+    billed = inflated(honest[0], 4.0).usage.output_tokens
     assert violation.excess_tokens == billed - allowed
     assert violation.statement == (
         f"{billed} output tokens were billed for {timing.elapsed_s:.3f} s; host writes "
