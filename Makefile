@@ -86,7 +86,7 @@ tokens-study: setup
 	$(BIN)/python benchmarks/hidden_tokens/estimator.py --seed 7
 	$(BIN)/python benchmarks/hidden_tokens/streams.py --factors 1 1.25 1.5
 	$(BIN)/python benchmarks/hidden_tokens/recount.py
-	$(BIN)/python benchmarks/hidden_tokens/palace.py
+	$(BIN)/python benchmarks/hidden_tokens/palace.py --domains math --max-train 300 --max-held-out 100 --epochs 3 --grpo-steps 6
 
 # a real vLLM beside the project (its own environment, 2.5 GB), and the tests that need it
 engines: setup $(ENGINE_VENV)/.installed

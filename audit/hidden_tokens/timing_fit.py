@@ -24,7 +24,7 @@ from audit.hidden_tokens.timing_evidence import Clock, TimedSample
 MIN_CORRELATION = 0.3
 
 #: Hosts get faster, overnight by a new accelerator or a draft model: a bill must lie beyond this
-#: multiple of the fastest honest calls to be called impossible, since that word is never taken back.
+#: multiple of the fastest honest calls to be called impossible, a word that is never taken back.
 SPEED_MARGIN = 3.0
 _TOP_SHARE = 0.999
 
