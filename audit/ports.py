@@ -32,7 +32,16 @@ from audit.records import (
     StoredStream,
     StreamPage,
 )
-from reference_runner.records import Evidence, ReferenceInfo, ReplayBatch
+from reference_runner.records import (
+    Evidence,
+    GenerationRequest,
+    ReferenceInfo,
+    ReplayBatch,
+    Sampling,
+    SeededDraws,
+    Survey,
+    TopLogprobs,
+)
 
 
 class Clock(Protocol):
@@ -81,6 +90,53 @@ class Reference(Protocol):
 
     def replay(self, batch: ReplayBatch) -> tuple[tuple[Evidence, ...], ...]:
         """Return for each sequence one Evidence per candidate profile. Raises: BadSequence."""
+        ...
+
+
+class ProbeReference(Reference, Protocol):
+    """A reference that can also look for probes, and answer as an honest endpoint would."""
+
+    @property
+    def end_token_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        ...
+
+    def decode(self, token_ids: tuple[int, ...]) -> str:
+        """Return the text of token ids, special tokens left out."""
+        ...
+
+    def token_text(self, token_id: int) -> str:
+        """Return one token as servers spell it in log-probabilities."""
+        ...
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], *, batch_size: int
+    ) -> list[tuple[int, ...]]:
+        """Return the drawn token ids of each request, in order. Raises: BadSequence."""
+        ...
+
+    def survey(self, token_ids: tuple[int, ...]) -> Survey:
+        """Return how close the model's greedy choice is after each token. Raises: BadSequence."""
+        ...
+
+    def seeded_draws(
+        self,
+        prompt_token_ids: tuple[int, ...],
+        sampling: Sampling,
+        profile_id: str,
+        seeds: Sequence[int],
+    ) -> SeededDraws:
+        """Return what each seed draws as the first token, and how closely. Raises: BadSequence."""
+        ...
+
+    def top_logprobs(
+        self, prompt_token_ids: tuple[int, ...], output_token_ids: tuple[int, ...], k: int
+    ) -> TopLogprobs:
+        """Return the k likeliest tokens at each output position. Raises: BadSequence."""
+        ...
+
+    def rounded(self, kind: str) -> "ProbeReference":
+        """Return a copy whose numbers are rounded, such as `int4-g32`. Raises: CheckpointError."""
         ...
 
 

@@ -3,7 +3,7 @@
 `ReplayBatch` comes in, one `Evidence` per sequence goes out. Nothing here knows what an audit or a
 verdict is.
 
-Legend: R scored rows (output tokens), V vocabulary.
+Legend: R scored rows (output tokens), V vocabulary, T tokens of a text, S seeds, K candidates.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
+Float64Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 #: Stands for "no rival at all" in margins and gaps, so that every number stays finite and fits
@@ -112,6 +113,39 @@ class Evidence:
     def num_matches(self) -> int:
         """Number of output tokens that the reference's sampler picks too."""
         return int(self.matched_R.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The model's greedy choice after each prefix of a text: entry t follows token t."""
+
+    best_token_T: Int32Array
+    second_token_T: Int32Array
+    gap_logits_T: Float32Array
+    """Logit of the best token minus that of the second."""
+    contender_logit_T: Float32Array
+    """The larger absolute logit of the two; rounding errors grow with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeededDraws:
+    """What each seed draws as the first token of an answer."""
+
+    token_S: Int32Array
+    runner_up_S: Int32Array
+    gap_logits_S: Float32Array
+    """Smallest change of logits that would change the draw; `NO_RIVAL_LOGITS` where none would."""
+    contender_logit_S: Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopLogprobs:
+    """The likeliest tokens at each output position, at temperature 1 and before filters."""
+
+    token_RK: Int32Array
+    logprob_nats_RK: Float64Array
+    """Natural logarithms, largest first."""
+    claimed_logprob_nats_R: Float64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
