@@ -6,7 +6,9 @@ The only module that names environment variables. Times, ids and keys are decide
 down.
 """
 
+import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -104,6 +106,35 @@ class BillingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSettings:
+    """By what endpoints are swept."""
+
+    bundle: Path | None = None
+    """Made by `inference-audit sweep calibrate`; None leaves the pre-flight alone."""
+    policy: Path | None = None
+    """None takes the bundled one."""
+    texts: Path | None = None
+    """Folder of ordinary text that probes are cut from, in files that are never sent whole; None
+    takes the source of Python's standard library."""
+    candidates: str = "int4-g32 fp8-e4m3 int8-g32 kv-fp8-e4m3"
+    """Roundings that are told apart as explanations, with spaces between."""
+    positive_control: str = "int4-g32"
+    """The copy that every run must find."""
+    controls: bool = True
+    """Whether each run asks an honest endpoint and the positive control, started here."""
+    key_prefix: str = "SWEEP_KEY_"
+    """Sweeps of clients may name environment variables that begin so, and no others."""
+    key_folder: Path | None = None
+    """Sweeps of clients may name key files in this folder; None: no files."""
+    allowed_hosts: str = "*"
+    """Patterns of hosts that clients' sweeps may ask, with spaces between."""
+    schedulers: bool = True
+    """Whether this service runs what is due; another one with the same database may."""
+    lease_s: float = 60.0
+    """How long a run belongs to a scheduler that is not heard of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """How the service listens, stores and signs."""
 
@@ -113,6 +144,8 @@ class ServiceSettings:
     key_path: Path = DEFAULT_KEY_PATH
     log: LogSettings = field(default_factory=LogSettings)
     billing: BillingSettings = field(default_factory=BillingSettings)
+    sweeps: SweepSettings | None = None
+    """None: the service keeps no sweeps."""
 
     @property
     def log_key_path(self) -> Path:
@@ -136,6 +169,11 @@ def load_log_settings(path: Path | None) -> LogSettings:
 def load_billing_settings(path: Path | None) -> BillingSettings:
     """Return the settings of a TOML file, as `load_log_settings` does."""
     return BillingSettings(**_settings(path, "billing", BillingSettings))
+
+
+def load_sweep_settings(path: Path | None) -> SweepSettings | None:
+    """Return the settings of a TOML file, as `load_log_settings` does; None without a file."""
+    return None if path is None else SweepSettings(**_settings(path, "sweep", SweepSettings))
 
 
 def _settings(path: Path | None, what: str, settings: type) -> dict[str, Any]:
@@ -177,3 +215,8 @@ def parse_model(text: str) -> ModelSource:
             "NAME=FOLDER"
         )
     return source
+
+
+def environment() -> Mapping[str, str]:
+    """Return the process's environment, where `env:NAME` references are looked up."""
+    return os.environ

@@ -27,6 +27,8 @@ class EntryKind(StrEnum):
     ERASURE = "erasure"
     BILLING = "billing"
     """What is found about an account's meter, as of a number of requests."""
+    SWEEP_RESULT = "sweep_result"
+    """What one run of a sweep concluded, or that it was not performed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,27 +8,35 @@ Legend: R scored rows (output tokens), V vocabulary.
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from reference_runner.checks import check_sequence
+from reference_runner.checks import check_sequence, check_token_ids
 from reference_runner.errors import BadSequence, CheckpointError
 from reference_runner.model import ReferenceModel, load_model
 from reference_runner.records import (
     Evidence,
+    GenerationRequest,
     ReferenceInfo,
     ReplayBatch,
     ReplaySequence,
     Sampling,
+    SeededDraws,
+    Survey,
+    TopLogprobs,
 )
 from reference_runner.rounding import rounded_copy
 from reference_runner.samplers.base import NoiseRequest, NoiseStream
 from reference_runner.samplers.registry import get_profile
 from reference_runner.scoring import RowScores, score_rows
+from reference_runner.survey import seeded_draws, survey, top_logprobs
 from reference_runner.tokens import CheckpointTokenizer, load_tokenizer
 
 #: Noise and scores are float64 [rows, V]. So many elements at once fit a processor's cache, and
@@ -86,8 +94,79 @@ class TorchReference:
         adds the rounded layers to memory and shares all else.
         Raises: CheckpointError for an unknown kind, or one that this architecture cannot take.
         """
-        model = ReferenceModel(rounded_copy(self.model.network, kind), self.info)
+        return self.with_network(rounded_copy(self.model.network, kind))
+
+    def with_network(self, network: PreTrainedModel) -> "TorchReference":
+        """Return a reference with this tokenizer and description around another network."""
+        model = ReferenceModel(network, self.info)
         return TorchReference(model, self._tokenizer, self.generation_defaults)
+
+    @property
+    def end_token_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer: the tokenizer's and generation_config.json's."""
+        config: Any = self.model.network.generation_config
+        named = getattr(config, "eos_token_id", None)
+        found = [named] if isinstance(named, int) else list(named or ())
+        found.append(self._tokenizer.end_token_id)
+        return tuple(sorted({int(token) for token in found if token is not None}))
+
+    def decode(self, token_ids: tuple[int, ...]) -> str:
+        """Return the text of token ids, special tokens left out. Raises: BadSequence."""
+        if token_ids:
+            check_token_ids("decoded", token_ids, self.info)
+        return self._tokenizer.decode(token_ids, keep_special=False)
+
+    def token_text(self, token_id: int) -> str:
+        """Return one token as servers spell it in log-probabilities. Raises: BadSequence.
+
+        A token that holds part of a character only is spelt with U+FFFD, as vLLM 0.32 does.
+        """
+        check_token_ids("decoded", (token_id,), self.info)
+        return self._tokenizer.decode((token_id,), keep_special=True)
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], *, batch_size: int
+    ) -> list[tuple[int, ...]]:
+        """Return the drawn token ids of each request, in order; `batch_size` share a pass.
+
+        Raises: BadSequence where a request does not fit the model; UnsupportedProfile.
+        """
+        # generate.py draws from a TorchReference, so it cannot be imported before this class is
+        from reference_runner.generate import generate
+
+        return generate(self, requests, batch_size=batch_size)
+
+    def survey(self, token_ids: tuple[int, ...]) -> Survey:
+        """Return how close the model's greedy choice is after each token. Raises: BadSequence."""
+        return survey(self.model, token_ids)
+
+    def seeded_draws(
+        self,
+        prompt_token_ids: tuple[int, ...],
+        sampling: Sampling,
+        profile_id: str,
+        seeds: Sequence[int],
+    ) -> SeededDraws:
+        """Return what each seed draws as the first token, and how closely.
+
+        The seed of `sampling` is not looked at. Raises: BadSequence; UnsupportedProfile.
+        """
+        streams = [
+            open_stream(
+                replace(sampling, seed=seed),
+                profile_id,
+                len(prompt_token_ids),
+                self.info.vocab_size,
+            )
+            for seed in seeds
+        ]
+        return seeded_draws(self.model, prompt_token_ids, sampling, streams)
+
+    def top_logprobs(
+        self, prompt_token_ids: tuple[int, ...], output_token_ids: tuple[int, ...], k: int
+    ) -> TopLogprobs:
+        """Return the k likeliest tokens at each output position. Raises: BadSequence."""
+        return top_logprobs(self.model, prompt_token_ids, output_token_ids, k)
 
     def _replay_run(self, run: Sequence[ReplaySequence]) -> list[tuple[Evidence, ...]]:
         first = run[0]

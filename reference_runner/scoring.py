@@ -28,6 +28,10 @@ class RowScores:
     top_two_gap_R: Tensor
     contender_logit_R: Tensor
     excluded_R: Tensor
+    best_token_R: Tensor
+    """What the sampler draws."""
+    rival_token_R: Tensor
+    """What the smallest change would make it draw instead."""
 
 
 def score_rows(
@@ -78,6 +82,8 @@ def score_rows(
             _pick(logits_RV, best_token_R).abs(), _pick(logits_RV, rival_R).abs()
         ),
         excluded_R=excluded_R,
+        best_token_R=best_token_R,
+        rival_token_R=rival_R,
     )
 
 

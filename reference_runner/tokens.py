@@ -4,6 +4,7 @@ Used only where a recorded exchange lacks token ids; inferred ids are noted in t
 """
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -49,6 +50,23 @@ class CheckpointTokenizer:
         if self._tokenizer.decode(ids, clean_up_tokenization_spaces=False) != text:
             return None
         return tuple(ids)
+
+    @property
+    def end_token_id(self) -> int | None:
+        """The token that ends a text, where the tokenizer names one."""
+        found: Any = self._tokenizer.eos_token_id
+        return None if found is None else int(found)
+
+    def decode(self, token_ids: tuple[int, ...], *, keep_special: bool) -> str:
+        """Return the text of token ids, with or without special tokens."""
+        # transformers' own type allows lists of texts, for lists of lists
+        return str(
+            self._tokenizer.decode(
+                list(token_ids),
+                skip_special_tokens=not keep_special,
+                clean_up_tokenization_spaces=False,
+            )
+        )
 
 
 def load_tokenizer(folder: Path) -> CheckpointTokenizer:

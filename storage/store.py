@@ -33,6 +33,7 @@ from storage.models import AuditRow, VerdictRow
 from storage.rows import require_same_digest, to_job, to_record
 from storage.serialise import to_json
 from storage.streams import find_stream, page_of_streams
+from storage.sweeps import SqlSweepStore
 from storage.transactions import lock_log, transaction
 from storage.upgrade import upgrade
 
@@ -67,11 +68,17 @@ class SqlAuditStore:
         self._tenant = tenant
         self._log = SqlLogStore(engine)
         self._billing = SqlBillingStore(engine, clock=clock)
+        self._sweeps = SqlSweepStore(engine)
 
     @property
     def log(self) -> SqlLogStore:
         """The verdict log in the same database; it is closed with this store."""
         return self._log
+
+    @property
+    def sweeps(self) -> SqlSweepStore:
+        """The sweeps in the same database; they are closed with this store."""
+        return self._sweeps
 
     @property
     def billing(self) -> SqlBillingStore:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from audit.app.base import new_id
 from audit.app.billing import BillingTools, build_billing, build_desk
@@ -16,6 +17,10 @@ from audit.config import ReplaySettings, ServiceSettings
 from audit.errors import AuditError, CorruptState, LogForked
 from audit.service.server import AuditServer, ServerOptions
 from audit.worker import Worker
+
+if TYPE_CHECKING:
+    # needs the extra [sweeps], which services without sweeps do without
+    from audit.app.sweep_kit import KitBuilder
 
 #: How long an idle worker sleeps between looks at the queue; a submission wakes it at once.
 IDLE_WAIT_S = 1.0
@@ -38,6 +43,7 @@ async def running_service(
         forks.append(error)
         loop.call_soon_threadsafe(stop.set)
 
+    builder = _sweeps(replay, service)
     with open_log(service) as opened, running_log(opened, replay, on_fork=on_fork) as log:
         log.store.requeue_unfinished()
         worker = Worker(
@@ -47,9 +53,9 @@ async def running_service(
             accumulate=build_accumulator(replay),
             idle_wait_s=IDLE_WAIT_S,
         )
-        server = _build_server(log, worker, service, tools)
+        server = _build_server(log, worker, service, tools, builder)
         port = await server.start()
-        async with _working(worker, stop):
+        async with _working(worker, stop), _scheduling(log, builder):
             try:
                 yield port
             finally:
@@ -58,9 +64,42 @@ async def running_service(
         raise fork
 
 
+def _sweeps(replay: ReplaySettings, service: ServiceSettings) -> "KitBuilder | None":
+    if service.sweeps is None:
+        return None
+    from audit.app.sweeps import open_sweeps
+
+    return open_sweeps(replay, service.sweeps)
+
+
+@asynccontextmanager
+async def _scheduling(log: OpenLog, builder: "KitBuilder | None") -> AsyncIterator[None]:
+    """Run due sweeps in a thread of their own, where this service is to."""
+    if builder is None or not builder.settings.schedulers:
+        yield
+        return
+    from audit.app.sweeps import Scheduling
+
+    scheduling = Scheduling(log, builder)
+    scheduling.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(scheduling.stop)
+
+
 def _build_server(
-    log: OpenLog, worker: Worker, service: ServiceSettings, tools: BillingTools
+    log: OpenLog,
+    worker: Worker,
+    service: ServiceSettings,
+    tools: BillingTools,
+    builder: "KitBuilder | None",
 ) -> AuditServer:
+    sweeps = None
+    if builder is not None:
+        from audit.app.sweeps import build_sweep_desk
+
+        sweeps = build_sweep_desk(log, builder)
     return AuditServer(
         store=log.store,
         wake=worker.wake,
@@ -73,6 +112,7 @@ def _build_server(
         log=log.reader,
         reports=build_report_maker(log),
         billing=build_desk(log, tools),
+        sweeps=sweeps,
     )
 
 

@@ -32,6 +32,7 @@ from audit.config import (
     ServiceSettings,
     load_billing_settings,
     load_log_settings,
+    load_sweep_settings,
     parse_model,
 )
 from audit.errors import ConfigurationError, InvalidRequest, RequestConflict
@@ -71,6 +72,10 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="How billed requests are checked, TOML."),
     ] = None,
+    sweep_settings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="How endpoints are swept, TOML; without: not at all."),
+    ] = None,
     allow_insecure: Annotated[
         bool, typer.Option(help="Listen beyond loopback without encryption.")
     ] = False,
@@ -97,6 +102,7 @@ def serve(
         key_path=key,
         log=load_log_settings(log_settings),
         billing=load_billing_settings(billing_settings),
+        sweeps=load_sweep_settings(sweep_settings),
     )
 
     announce = partial(_announce, service, is_calibrated=calibration is not None, as_json=as_json)

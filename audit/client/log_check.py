@@ -38,6 +38,7 @@ _STATEMENTS = {
     EntryKind.REPORT: "audit-report",
     EntryKind.ERASURE: "erasure",
     EntryKind.BILLING: "billing-finding",
+    EntryKind.SWEEP_RESULT: "sweep-result",
 }
 
 

@@ -18,6 +18,7 @@ from audit.ledger.seal import Prepared
 from audit.ledger.sequencer import Draft, Sequencer
 from audit.ledger.signers import Signer
 from audit.ledger.statement import JsonMembers, build_statement
+from audit.ledger.sweep_statement import sweep_result_statement
 from audit.log_records import (
     Artifact,
     ChainLink,
@@ -29,6 +30,7 @@ from audit.log_records import (
 )
 from audit.ports import Clock
 from audit.records import Examination, Job, SignedVerdict, StoredStream, Verdict
+from audit.sweep_records import SweepResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +156,13 @@ class Recorder:
 
         return self._log(EntryKind.REPORT, digest, build, tenant=tenant)
 
-    def log_commitment(self, sweep_id: str, commitment: str) -> Receipt:
-        """Log what a sweep commits itself to before it starts. Raises: StorageError, LogForked."""
+    def log_commitment(
+        self, sweep_id: str, commitment: str, *, tenant: str | None = None
+    ) -> Receipt:
+        """Log what a run of a sweep commits itself to before it starts; once for each id.
+
+        Raises: StorageError, LogForked.
+        """
 
         def build(link: ChainLink) -> JsonMembers:
             return entries.sweep_commitment_statement(
@@ -166,7 +173,20 @@ class Recorder:
                 chain=link,
             )
 
-        return self._log(EntryKind.SWEEP_COMMITMENT, sweep_id, build, short="sweep")
+        return self._log(EntryKind.SWEEP_COMMITMENT, sweep_id, build, tenant=tenant, short="sweep")
+
+    def log_sweep_result(self, result: SweepResult) -> Receipt:
+        """Log what a run of a sweep concluded; once for each run.
+
+        Raises: StorageError, LogForked.
+        """
+
+        def build(link: ChainLink) -> JsonMembers:
+            return sweep_result_statement(
+                result, logged_at=self.clock(), verifier_version=self.version, chain=link
+            )
+
+        return self._log(EntryKind.SWEEP_RESULT, result.run_id, build, tenant=result.tenant)
 
     def log_billing(self, account: StoredAccount) -> Receipt:
         """Log what is found about an account so far; once for each of its versions.

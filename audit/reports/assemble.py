@@ -75,6 +75,7 @@ def assemble(
         reports=gathered.reports.listing(),
         sweeps=sweeps,
         meters=gathered.meters.listing(),
+        sweep_runs=gathered.sweep_runs.listing(),
         runners=gathered.runners.listing(),
         sampling=sampling(sweeps, totals),
         error=family_wise_error(spool, gathered.power, found.total),

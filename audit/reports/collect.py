@@ -27,6 +27,7 @@ from audit.reports.read_other import (
     read_meter,
     read_report,
     read_sweep,
+    read_sweep_runs,
 )
 from audit.reports.read_verdict import claimed, read_runner, read_verdict
 from audit.reports.records import (
@@ -87,6 +88,7 @@ class _Collector:
             EntryKind.REPORT: lambda opened: self.gathered.reports.add(read_report(opened)),
             EntryKind.BILLING: lambda opened: self.gathered.meters.add(read_meter(opened)),
             EntryKind.SWEEP_COMMITMENT: lambda opened: self.gathered.sweeps.add(read_sweep(opened)),
+            EntryKind.SWEEP_RESULT: self._take_sweep_result,
         }
 
     def take(self, entry: SourceEntry) -> None:
@@ -112,6 +114,10 @@ class _Collector:
         except VerificationError as error:
             self._chains.skip(entry.stated_tenant, digest)
             self._damage(entry, digest, str(error))
+
+    def _take_sweep_result(self, opened: Opened) -> None:
+        for line in read_sweep_runs(opened):
+            self.gathered.sweep_runs.add(line)
 
     def _damage(self, entry: SourceEntry, digest: str, problem: str) -> None:
         self.gathered.damaged.add(

@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, str] = {
     "inconclusive": "Inconclusive verdicts",
     "completeness": "Completeness",
     "meters": "Billed reasoning tokens",
+    "sweeps": "Sweeps of endpoints",
     "intervals": "Estimates and intervals",
     "blind-spots": "What could not be seen",
     "tokens": "Chosen exchanges, token by token",

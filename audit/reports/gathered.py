@@ -12,6 +12,7 @@ from audit.reports.records import (
     ReportLine,
     SequenceGap,
     SweepLine,
+    SweepRunLine,
     VerdictLine,
 )
 from audit.reports.tallies import (
@@ -45,6 +46,7 @@ class Gathered:
     reports: Lister[ReportLine] = field(default_factory=Lister)
     sweeps: Lister[SweepLine] = field(default_factory=Lister)
     meters: Lister[MeterLine] = field(default_factory=Lister)
+    sweep_runs: Lister[SweepRunLine] = field(default_factory=Lister)
     policies: SourceTally = field(default_factory=SourceTally)
     calibrations: SourceTally = field(default_factory=SourceTally)
     keys: KeyTally = field(default_factory=KeyTally)

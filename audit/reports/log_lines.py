@@ -242,6 +242,31 @@ class MeterLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRunLine:
+    """What one run of a sweep concluded about one endpoint; one without any was not performed."""
+
+    log_index: int
+    run_id: str
+    sweep_id: str
+    slot_at: str
+    run_outcome: str
+    endpoint: str
+    """Empty where the run was not performed."""
+    role: str
+    outcome: str
+    statement: str
+    log10_e_value: float | None
+    log10_threshold: float | None
+    decided_after_requests: int | None
+    num_requests: int
+    share_low: float | None
+    share_high: float | None
+    explanation: str | None
+    commitment: str | None
+    """What the run had bound itself to, hex; None where it never began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerUse:
     """A build of the reference runner and how many verdicts rest on it."""
 

@@ -43,6 +43,7 @@ _KINDS = {
     _TYPE.format("audit-report"): EntryKind.REPORT,
     _TYPE.format("erasure"): EntryKind.ERASURE,
     _TYPE.format("billing-finding"): EntryKind.BILLING,
+    _TYPE.format("sweep-result"): EntryKind.SWEEP_RESULT,
 }
 _TIMES = {EntryKind.VERDICT: "verifiedAt", EntryKind.INTENT: "announcedAt"}
 _OTHER_TIME = "loggedAt"

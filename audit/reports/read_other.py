@@ -8,6 +8,7 @@ from audit.reports.records import (
     MeterLine,
     ReportLine,
     SweepLine,
+    SweepRunLine,
 )
 
 
@@ -89,4 +90,35 @@ def read_meter(opened: Opened) -> MeterLine:
         log10_e_over=m.number(predicate, "log10EValueOver"),
         log10_e_under=m.number(predicate, "log10EValueUnder"),
         found_at=opened.signed_at,
+    )
+
+
+def read_sweep_runs(opened: Opened) -> tuple[SweepRunLine, ...]:
+    """Return what a run concluded about each endpoint. Raises: VerificationError."""
+    predicate = opened.predicate
+    found = m.children(predicate, "endpoints")
+    return tuple(_read_run(opened, predicate, one) for one in found or ({},))
+
+
+def _read_run(opened: Opened, predicate: m.Members, found: m.Members) -> SweepRunLine:
+    run, is_named = m.child(predicate, "run"), bool(found)
+    commitment = m.optional_text(predicate, "commitment")
+    return SweepRunLine(
+        log_index=opened.log_index,
+        run_id=m.text(run, "runId"),
+        sweep_id=m.text(run, "sweepId"),
+        slot_at=m.text(run, "slotAt"),
+        run_outcome=m.text(predicate, "outcome"),
+        endpoint=m.text(found, "endpoint") if is_named else "",
+        role=m.text(found, "role") if is_named else "",
+        outcome=m.text(found if is_named else predicate, "outcome"),
+        statement=m.text(found if is_named else predicate, "statement"),
+        log10_e_value=m.optional_number(found, "log10EValue"),
+        log10_threshold=m.optional_number(found, "log10Threshold"),
+        decided_after_requests=m.optional_integer(found, "decidedAfterRequests"),
+        num_requests=m.optional_integer(m.child(found, "spending"), "numRequests") or 0,
+        share_low=m.optional_number(found, "shareLow"),
+        share_high=m.optional_number(found, "shareHigh"),
+        explanation=m.optional_text(found, "explanation"),
+        commitment=None if commitment is None else commitment.removeprefix("sha256:"),
     )

@@ -28,6 +28,7 @@ from audit.reports.log_lines import (
     SightingLine,
     SourceUse,
     SweepLine,
+    SweepRunLine,
     TimestampLine,
     WitnessLine,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "SourceUse",
     "StatisticFigure",
     "SweepLine",
+    "SweepRunLine",
     "TimestampLine",
     "Totals",
     "VerdictLine",
@@ -345,6 +347,7 @@ class Report:
     reports: Listing[ReportLine]
     sweeps: Listing[SweepLine]
     meters: Listing[MeterLine]
+    sweep_runs: Listing[SweepRunLine]
     runners: Listing[RunnerUse]
     sampling: Sampling
     error: FamilyWiseError

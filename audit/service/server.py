@@ -17,12 +17,13 @@ from inference_audit.v1.audit_service_pb2_grpc import add_AuditServiceServicer_t
 from inference_audit.v1.billing_service_pb2_grpc import add_BillingServiceServicer_to_server
 from inference_audit.v1.log_service_pb2_grpc import add_LogServiceServicer_to_server
 from inference_audit.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
+from inference_audit.v1.sweep_service_pb2_grpc import add_SweepServiceServicer_to_server
 
 from audit.codec.limits import MAX_MESSAGE_BYTES
 from audit.errors import ConfigurationError
 from audit.log_records import DEFAULT_TENANT
 from audit.ports import AuditStore, NewId
-from audit.service import billing_servicer, log_servicer, report_servicer
+from audit.service import billing_servicer, log_servicer, report_servicer, sweep_servicer
 from audit.service.billing_desk import BillingDesk
 from audit.service.billing_servicer import BillingServicer
 from audit.service.errors import ErrorBoundary
@@ -30,6 +31,8 @@ from audit.service.log_servicer import LogApi, LogServicer
 from audit.service.reflection import add_reflection
 from audit.service.report_servicer import MAX_EXPORTS, ReportApi, ReportServicer
 from audit.service.servicer import AuditServicer
+from audit.service.sweep_desk import SweepDesk
+from audit.service.sweep_servicer import SweepServicer
 
 SERVICE_NAME = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 
@@ -50,7 +53,7 @@ class ServerOptions:
 
 
 class AuditServer:
-    """Serves audits, and log, reports and billing where there are any, until it is stopped.
+    """Serves audits, and log, reports, billing and sweeps where there are any, until stopped.
 
     Use it from one event loop.
     """
@@ -65,6 +68,7 @@ class AuditServer:
         log: LogApi | None = None,
         reports: ReportApi | None = None,
         billing: BillingDesk | None = None,
+        sweeps: SweepDesk | None = None,
     ) -> None:
         check_listen_address(options.listen, allow_insecure=options.allow_insecure)
         self._options = options
@@ -97,6 +101,15 @@ class AuditServer:
                 executor=self._executor,
                 watch_interval_s=options.watch_interval_s,
             )
+        self._sweeps: SweepServicer | None = None
+        if sweeps is not None:
+            names.append(sweep_servicer.SERVICE_NAME)
+            self._sweeps = SweepServicer(
+                sweeps,
+                tenant=options.tenant,
+                executor=self._executor,
+                watch_interval_s=options.watch_interval_s,
+            )
         self._service_names = tuple(names)
         self._health = health.aio.HealthServicer()
         self._boundary = ErrorBoundary(*self._service_names, new_id=new_id)
@@ -114,6 +127,8 @@ class AuditServer:
             add_ReportServiceServicer_to_server(self._reports, server)
         if self._billing is not None:
             add_BillingServiceServicer_to_server(self._billing, server)
+        if self._sweeps is not None:
+            add_SweepServiceServicer_to_server(self._sweeps, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         add_reflection(server, *self._service_names, health.SERVICE_NAME)
         try:
@@ -142,6 +157,8 @@ class AuditServer:
             self._log.stop_watching()
         if self._billing is not None:
             self._billing.stop_watching()
+        if self._sweeps is not None:
+            self._sweeps.stop_watching()
         if self._server is not None:
             await self._server.stop(self._options.grace_s)
         for executor in (self._executor, self._report_executor):

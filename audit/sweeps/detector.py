@@ -69,3 +69,21 @@ class Calibrator(Protocol):
         Raises: CalibrationError where there is too little to measure.
         """
         ...
+
+
+class Comparer(Protocol):
+    """Reads the answers to other detectors' probes, of one endpoint or of all of a run."""
+
+    @property
+    def detector_id(self) -> str:
+        """A versioned name such as `provider-compare/1`."""
+        ...
+
+    @property
+    def tier(self) -> int:
+        """As of `Detector`."""
+        ...
+
+    def compare(self, endpoint: Endpoint, run: Mapping[str, Sequence[Probed]]) -> Reading:
+        """Return what an endpoint's answers say beside those of all, given by endpoint's name."""
+        ...

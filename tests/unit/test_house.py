@@ -133,9 +133,11 @@ def test_every_module_and_public_name_says_what_it_is() -> None:
 
 
 def test_no_module_reads_the_environment() -> None:
-    """Only typer does, for the options that declare `envvar=` with config's prefix."""
+    """Typer does, for options that declare `envvar=`; config hands out what key references name."""
     readers = []
     for module in modules():
+        if module == Path("audit/config.py"):
+            continue
         for node in ast.walk(tree(module)):
             text = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
             if text in {"os.environ", "os.getenv", "environ", "getenv", "os.environb"}:

@@ -46,6 +46,8 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     """Content was erased."""
     ENTRY_KIND_BILLING: _EntryKind.ValueType  # 9
     """What was found about the meter of an account."""
+    ENTRY_KIND_SWEEP_RESULT: _EntryKind.ValueType  # 10
+    """What a run of a sweep concluded, or that it was not performed."""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper):
     """What an entry of the log says."""
@@ -70,6 +72,8 @@ ENTRY_KIND_ERASURE: EntryKind.ValueType  # 8
 """Content was erased."""
 ENTRY_KIND_BILLING: EntryKind.ValueType  # 9
 """What was found about the meter of an account."""
+ENTRY_KIND_SWEEP_RESULT: EntryKind.ValueType  # 10
+"""What a run of a sweep concluded, or that it was not performed."""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 @_typing.final

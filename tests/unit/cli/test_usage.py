@@ -22,6 +22,7 @@ COMMANDS = (
     "upkeep",
     "report",
     "tokens",
+    "sweep",
     "keys",
     "witness",
     "profiles",

@@ -27,6 +27,7 @@ from audit.log_records import EntryKind, Erasure, LogEntry, StoredCheckpoint
 from audit.service.log_servicer import LogServicer
 from tests.support.billing import example_account
 from tests.support.logs import ORIGIN, log_signer, verdict_key
+from tests.support.sweeps import example_result
 from tests.unit.service.logs import Scene, ServedLog, scene
 from tests.unit.service.running import running
 from tests.unit.service.test_log_rpcs import BrokenLog
@@ -220,6 +221,7 @@ def test_every_kind_of_entry_passes(tmp_path: Path) -> None:
         recorder.log_report(b"{}")
         recorder.log_billing(example_account())
         recorder.log_commitment("sweep-1", "sha256:" + "ab" * 32)
+        recorder.log_sweep_result(example_result())
         recorder.log_key_event(
             KeyEvent(
                 action=KeyAction.INTRODUCED, key_id=key.key_id, public_key_pem=key.public_key_pem

@@ -1,0 +1,1 @@
+"""Changes of an endpoint over its runs, against its own frozen past."""

@@ -1,0 +1,1 @@
+"""Asks endpoints over HTTP, within a budget, and reads what they say."""

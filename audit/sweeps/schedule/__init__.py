@@ -1,0 +1,1 @@
+"""When sweeps run: cron times, slots, leases, and the loop that starts due runs."""
