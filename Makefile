@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BUF := $(VENV)/buf/node_modules/.bin/buf
 BUF_VERSION := 1.75.0
+WORKERS ?= 2
 ENGINE_VENV ?= $(VENV)-engine
 
-.PHONY: setup demo test outside check fmt proto proto-lint golden calibration bench study tokens-study engines record clean
+.PHONY: setup demo test outside check fmt proto proto-lint golden calibration bench study tokens-study sweep-bundle sweeps-study engines record clean
 
 setup: $(VENV)/.installed
 
@@ -20,8 +21,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/inference-audit demo
 
+# two files at a time, each in one process: what a file shares is made once
 test: setup outside
-	$(BIN)/python -m pytest $(T)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(T)
 
 # the npm verifier of the tests in tests/outside; a machine without npm says so and goes on
 outside: setup
@@ -87,6 +89,24 @@ tokens-study: setup
 	$(BIN)/python benchmarks/hidden_tokens/streams.py --factors 1 1.25 1.5
 	$(BIN)/python benchmarks/hidden_tokens/recount.py
 	$(BIN)/python benchmarks/hidden_tokens/palace.py --domains math --max-train 300 --max-held-out 100 --epochs 3 --grpo-steps 6
+
+# text-mmd and conformal-rank are left out: they take minutes an endpoint and see no copy of so small a model
+EXAMPLE_DETECTORS := border-greedy/1 border-seeded/1 logprob-kl/1 logprob-tracking/1 logprob-binding/1 \
+	candidate-ratio/1 one-token-cells/1
+
+# examples/calibration/sweeps.json: what honest endpoints of the example model look like, to each detector
+sweep-bundle: setup
+	$(BIN)/inference-audit sweep calibrate --model examples/model --also-honest float32 \
+		$(addprefix --detector ,$(EXAMPLE_DETECTORS)) --out examples/calibration/sweeps.json
+
+# docs/study/sweeps.md; an hour on two cores, and real vLLM servers where `make engines` has installed one
+sweeps-study: setup
+	$(BIN)/python benchmarks/sweeps/sequential.py
+	$(BIN)/python benchmarks/sweeps/logprobs.py
+	$(BIN)/python benchmarks/sweeps/text.py
+	$(BIN)/python benchmarks/sweeps/tier4.py
+	$(BIN)/python benchmarks/sweeps/border.py $(if $(wildcard $(ENGINE_VENV)/bin/python),--engine $(abspath $(ENGINE_VENV))/bin/python)
+	$(BIN)/python benchmarks/sweeps/adversaries.py
 
 # a real vLLM beside the project (its own environment, 2.5 GB), and the tests that need it
 engines: setup $(ENGINE_VENV)/.installed

@@ -4,6 +4,7 @@ Legend: T tokens of a text, R scored rows (output tokens), S seeds, K candidates
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -118,10 +119,37 @@ def _finite(logits_RV: Tensor) -> Tensor:
     return logits_RV.cpu()
 
 
-def _score(logits_RV: Tensor, noise_RV: Tensor | None, sampling: Sampling) -> RowScores:
+def _score(logits_RV: Tensor, noise_RV: Tensor | None, sampling: Sampling) -> "RowScores | _TopTwo":
+    if noise_RV is not None and not sampling.top_k and sampling.top_p >= 1.0:
+        return _top_two(logits_RV, noise_RV, sampling.temperature)
     # no token is claimed here; margins against token 0 are thrown away
     nobody_R = torch.zeros(len(logits_RV), dtype=torch.long)
     return score_rows(logits_RV, nobody_R, noise_RV, sampling)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TopTwo:
+    """The part of `RowScores` that draws need."""
+
+    best_token_R: Tensor
+    rival_token_R: Tensor
+    top_two_gap_R: Tensor
+    contender_logit_R: Tensor
+
+
+def _top_two(logits_RV: Tensor, noise_RV: Tensor, temperature: float) -> _TopTwo:
+    """Return what `score_rows` would of an unfiltered draw, without what nobody asks for here."""
+    noised_RV = noise_RV.double().add_(logits_RV / temperature)
+    best = noised_RV.max(dim=-1)
+    second = noised_RV.scatter_(-1, best.indices[:, None], -torch.inf).max(dim=-1)
+    gap_R = ((best.values - second.values) * temperature).clamp(max=NO_RIVAL_LOGITS)
+    pair_R2 = torch.stack([best.indices, second.indices], dim=-1)
+    return _TopTwo(
+        best_token_R=best.indices,
+        rival_token_R=second.indices,
+        top_two_gap_R=gap_R.float(),
+        contender_logit_R=logits_RV.gather(-1, pair_R2).abs().amax(dim=-1),
+    )
 
 
 def _chunks(shape: Sequence[int]) -> list[slice]:
@@ -130,7 +158,7 @@ def _chunks(shape: Sequence[int]) -> list[slice]:
     return [slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]
 
 
-def _joined(scores: Sequence[RowScores], name: str) -> np.ndarray:
+def _joined(scores: Sequence[RowScores | _TopTwo], name: str) -> np.ndarray:
     joined: np.ndarray = torch.cat([getattr(score, name) for score in scores]).numpy()
     return joined
 

@@ -186,17 +186,24 @@ def _require_current_key(log: OpenLog) -> None:
 
 
 def _require_present(settings: ServiceSettings) -> None:
+    require_database(settings.database)
     needed = {"the log's key": settings.log_key_path}
     if settings.log.signer is None:
         needed["the verdict key"] = settings.key_path
-    database = sqlite_path(settings.database)
-    if database is not None:
-        needed["the database"] = database
     for what, path in needed.items():
         if not path.exists():
             raise ConfigurationError(
                 f"{what} {path} does not exist: name those that `serve` was started with"
             )
+
+
+def require_database(url: str) -> None:
+    """Raise ConfigurationError for a SQLite file that is not there; opening it would make one."""
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        raise ConfigurationError(
+            f"the database {path} does not exist: name the one that `serve` was started with"
+        )
 
 
 def _open_signer(settings: ServiceSettings) -> Signer:

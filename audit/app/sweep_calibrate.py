@@ -22,9 +22,9 @@ from audit.sweeps.adversaries.answering import Engine
 from audit.sweeps.adversaries.server import Served
 from audit.sweeps.adversaries.thread import LocalServer
 from audit.sweeps.bundle import HonestBundle, seal_bundle
-from audit.sweeps.catalogue import detector_kinds
+from audit.sweeps.catalogue import comparer_kinds, detector_kinds
 from audit.sweeps.detector import Tools
-from audit.sweeps.honest import measure
+from audit.sweeps.honest import measure, measure_comparers
 from audit.sweeps.plan import detector_seed
 from audit.sweeps.provider.answers import parse_answer
 from audit.sweeps.registry import Kinds
@@ -44,7 +44,7 @@ NUM_REQUESTS: Mapping[str, int] = {
 }
 
 #: Detectors that can say what they would see only from answers of the copies themselves.
-_NEED_ATTACKS = ("conformal-rank/1", "text-mmd/1", "candidate-ratio/1", "text-classifier/1")
+_NEED_ATTACKS = ("conformal-rank/1", "text-mmd/1", "candidate-ratio/1")
 
 #: Batch sizes of local variants: sums are taken in another order, so the last bits differ.
 _BATCH_SIZES = (1, 8)
@@ -64,6 +64,8 @@ class BundlePlan:
     """Known to be honest; each is a variant by its name."""
     precisions: tuple[str, ...] = ()
     """Honest beside the claimed one."""
+    detectors: tuple[str, ...] = ()
+    """Which are measured; empty means all."""
     effort: float = 1.0
 
 
@@ -80,7 +82,7 @@ def make_bundle(builder: KitBuilder, plan: BundlePlan, *, tell: Tell) -> HonestB
     Raises: ConfigurationError, CalibrationError.
     """
     tools = builder.tools(Claim())
-    kinds = detector_kinds(builder.judge(Claim()))
+    kinds = _chosen(detector_kinds(builder.judge(Claim())), plan.detectors)
     like = _like(plan)
     honest: dict[str, dict[str, Sequence[Probed]]] = {}
     attacks: dict[str, dict[str, Sequence[Probed]]] = {}
@@ -95,6 +97,7 @@ def make_bundle(builder: KitBuilder, plan: BundlePlan, *, tell: Tell) -> HonestB
             _gather(attacks, endpoint, kinds, tools, plan.effort, _NEED_ATTACKS)
     tell("measuring")
     measured = measure(kinds, honest, attacks, like, tools, builder.policy)
+    beside = measure_comparers(comparer_kinds(), honest, attacks, tools, builder.policy)
     if not measured.sections:
         raise CalibrationError(
             "no detector could be measured: " + "; ".join(measured.disabled.values())
@@ -106,24 +109,35 @@ def make_bundle(builder: KitBuilder, plan: BundlePlan, *, tell: Tell) -> HonestB
         precision=info.precision,
         error=builder.policy.calibration_rate,
         variants=tuple(sorted({name for answers in honest.values() for name in answers})),
-        sections=measured.sections,
-        disabled=measured.disabled,
+        sections={**measured.sections, **beside.sections},
+        disabled={**measured.disabled, **beside.disabled},
         held_out=measured.held_out,
     )
 
 
+def _chosen(kinds: Kinds, wanted: Sequence[str]) -> Kinds:
+    unknown = sorted(set(wanted) - set(kinds))
+    if unknown:
+        raise ConfigurationError(
+            f"there is no detector {unknown[0]!r} to measure; known are: {', '.join(sorted(kinds))}"
+        )
+    return {name: kind for name, kind in kinds.items() if not wanted or name in wanted}
+
+
 def _variants(builder: KitBuilder, tools: Tools, plan: BundlePlan) -> list[_Local]:
-    found = [
-        _Local(name=f"transformers-batch-{size}", model=tools.reference, batch_size=size)
-        for size in _BATCH_SIZES
-    ]
+    models = {tools.reference.info.precision: tools.reference}
     for precision in plan.precisions:
         try:
-            model = cast("ProbeReference", builder.library.open(Claim(precision=precision)))
+            model = builder.library.open(Claim(precision=precision))
         except CannotJudge as error:
             raise ConfigurationError(f"--also-honest {precision}: {error}") from error
-        found.append(_Local(name=f"transformers-{precision}", model=model, batch_size=1))
-    return found
+        models[precision] = cast("ProbeReference", model)
+    # two of each arithmetic at least: one of its kind would be unlike all others when held out
+    return [
+        _Local(name=f"transformers-{name}-batch-{size}", model=model, batch_size=size)
+        for name, model in models.items()
+        for size in _BATCH_SIZES
+    ]
 
 
 def _like(plan: BundlePlan) -> Endpoint:

@@ -5,14 +5,14 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 from audit.app.base import VERSION, new_id, utc_now
-from audit.app.log import OpenLog
+from audit.app.log import OpenLog, require_database
 from audit.app.replay import build_library
 from audit.app.sweep_access import check_access
 from audit.app.sweep_kit import KitBuilder, open_builder
@@ -31,7 +31,9 @@ from audit.sweep_records import (
     SweepSpec,
     SweepState,
 )
-from audit.sweeps.plan_file import plan_from_json
+from audit.sweeps.pages.page import render_sweep, write_page
+from audit.sweeps.plan_file import StoredPlan, plan_from_json
+from audit.sweeps.policy import load_sweep_policy
 from audit.sweeps.provider.client import ClientSettings, ProviderClient
 from audit.sweeps.provider.recording import Recording, read_recording, write_recording
 from audit.sweeps.provider.secrets import Keyring
@@ -43,6 +45,7 @@ from audit.sweeps.schedule.scheduler import Scheduler, SchedulerSettings
 from audit.sweeps.schedule.slots import manual_slot
 from audit.sweeps.score import by_endpoint
 from storage.memory_sweeps import InMemorySweepStore
+from storage.store import open_store
 
 #: A run without a service belongs to nobody else.
 _LOCAL_TENANT = "local"
@@ -54,6 +57,7 @@ class LocalRun:
     """A run without a service: what it concluded, and what anybody needs to score it again."""
 
     result: SweepResult
+    plan: StoredPlan
     recording: Recording
 
 
@@ -149,6 +153,11 @@ def run_once(builder: KitBuilder, spec: SweepSpec) -> LocalRun:
 
     Raises: InvalidRequest, ConfigurationError, CalibrationError.
     """
+    return next(run_series(builder, spec))
+
+
+def run_series(builder: KitBuilder, spec: SweepSpec) -> Iterator[LocalRun]:
+    """Yield run after run of a sweep, each told from those before. Raises: as `run_once`."""
     checker(builder, is_clients=False)(spec)
     store = InMemorySweepStore()
     sweep = Sweep(
@@ -159,10 +168,6 @@ def run_once(builder: KitBuilder, spec: SweepSpec) -> LocalRun:
         created_at=utc_now(),
     )
     store.create(sweep)
-    store.add_slots(sweep.sweep_id, [manual_slot(sweep, utc_now())])
-    claimed = store.claim_slot(utc_now(), owner="local", lease_s=_LOCAL_LEASE_S)
-    if claimed is None:
-        raise ConfigurationError("the clock was set back while the sweep started; try again")
     runner = SweepRunner(
         tools=_run_tools(
             store,
@@ -172,34 +177,83 @@ def run_once(builder: KitBuilder, spec: SweepSpec) -> LocalRun:
             is_logged=lambda run_id: False,
         )
     )
+    while True:
+        yield _run_next(store, sweep, runner)
+
+
+def _run_next(store: InMemorySweepStore, sweep: Sweep, runner: SweepRunner) -> LocalRun:
+    store.add_slots(sweep.sweep_id, [manual_slot(sweep, utc_now())])
+    claimed = store.claim_slot(utc_now(), owner="local", lease_s=_LOCAL_LEASE_S)
+    if claimed is None:
+        raise ConfigurationError("the clock was set back while the sweep started; try again")
+    slot = claimed.slot
     with held(
         store,
-        claimed.slot,
+        slot,
         lease_s=_LOCAL_LEASE_S,
         renew_s=_LOCAL_LEASE_S / 3,
         clock=utc_now,
         monotonic=monotonic,
     ) as lease:
         end = runner.run(claimed, lease)
+    store.finish(slot, state=end.state, result_json=end.result_json, log_index=None, now=utc_now())
     if end.result_json is None:
         raise ConfigurationError("the run ended without a result")
     result = result_from_json(end.result_json)
-    text = store.read_plan(claimed.slot.run_id)
+    text = store.read_plan(slot.run_id)
     if text is None:
         raise ConfigurationError(result.statement)
-    answers = store.read_answers(claimed.slot.run_id)
     return LocalRun(
-        result=result, recording=recording_of(plan_from_json(text), history_of([]), answers)
+        result=result,
+        plan=plan_from_json(text),
+        recording=export_recording(store, slot.run_id),
     )
 
 
-def save_recording(run: LocalRun, path: Path) -> None:
+def write_report(runs: Sequence[LocalRun], builder: KitBuilder, title: str, folder: Path) -> Path:
+    """Write a page about a sweep's runs, with plots; return its path.
+
+    Raises: ConfigurationError.
+    """
+    page = render_sweep(
+        [run.result for run in runs],
+        builder.policy,
+        title=title,
+        plans={run.result.run_id: run.plan for run in runs},
+    )
+    return write_page(page, folder)
+
+
+def write_page_of(
+    results: Sequence[SweepResult], policy: Path | None, title: str, folder: Path
+) -> Path:
+    """Write a page about results that a service gave; return its path.
+
+    Raises: ConfigurationError.
+    """
+    return write_page(render_sweep(results, load_sweep_policy(policy), title=title), folder)
+
+
+def save_recording(recording: Recording, path: Path) -> None:
     """Write what a run asked and was answered. Raises: ConfigurationError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_recording(run.recording, path)
+        write_recording(recording, path)
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+
+
+def export_from_database(database: str, run_id: str, path: Path) -> None:
+    """Write the recording of a service's run, from its database.
+
+    Raises: AuditNotFound, InvalidRequest, ConfigurationError, StorageError.
+    """
+    require_database(database)
+    store = open_store(database, clock=utc_now, new_id=new_id)
+    try:
+        save_recording(export_recording(store.sweeps, run_id), path)
+    finally:
+        store.close()
 
 
 def export_recording(store: SweepStore, run_id: str) -> Recording:

@@ -1,6 +1,7 @@
 """`sweep`: a standing watch over endpoints that claim a model, kept by the service."""
 
 import secrets
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ _OVER = (SlotState.DONE, SlotState.NOT_PERFORMED)
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(help="Watch endpoints that claim a model.")
-    for command in (create, show, pause, resume, delete, run, runs, result, watch):
+    for command in (create, show, pause, resume, delete, run, runs, result, report, watch):
         group.command()(command)
     group.command("list")(list_sweeps)
     sweep_local.register(group)
@@ -116,7 +117,7 @@ def runs(
 ) -> None:
     """List a sweep's runs, newest first."""
     with SweepClient(address) as client:
-        found = [view for _, view in zip(range(limit), client.list_runs(sweep_id), strict=False)]
+        found = list(islice(client.list_runs(sweep_id), limit))
     sweep_lines.print_runs(found, as_json=as_json)
 
 
@@ -138,6 +139,25 @@ def result(
             )
         envelope.write_bytes(view.envelope)
     _end(view, as_json=as_json)
+
+
+def report(
+    sweep_id: SweepId,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the page goes.")],
+    limit: Annotated[int, typer.Option(min=1, help="The latest runs, at most so many.")] = 100,
+    sweep_policy: sweep_local.SweepPolicy = None,
+    address: options.Address = DEFAULT_LISTEN,
+) -> None:
+    """Write a page about a sweep: its newest run, its history, plots of the evidence."""
+    from audit.app.sweeps import write_page_of
+
+    with SweepClient(address) as client:
+        name = client.get(sweep_id).spec.name
+        latest = [
+            v.slot.run_id for _, v in zip(range(limit), client.list_runs(sweep_id), strict=False)
+        ]
+        results = [found for run_id in latest if (found := client.get_run(run_id).result)]
+    sweep_lines.tell(str(write_page_of(results, sweep_policy, name, out)))
 
 
 def watch(

@@ -74,8 +74,8 @@ def demo(
         )
         done = run_once(builder, spec)
     recording = folder / "recording.jsonl.gz"
-    save_recording(done, recording)
-    write_report([done.result], builder, spec.name, folder / "report")
+    save_recording(done.recording, recording)
+    write_report([done], builder, spec.name, folder / "report")
     again = rescore(builder, recording)
     if result_to_json(again) != result_to_json(done.result):
         raise ConfigurationError(f"scoring {recording} again gave another result; please report it")

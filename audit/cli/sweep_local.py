@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from audit.cli import options, sweep_lines
+from audit.cli import log_options, options, sweep_lines
 from audit.cli.common import require_files
 from audit.cli.lines import print_line
 from audit.cli.sweep_as_json import result_line
 from audit.codec.sweep_file import load_sweep
 from audit.config import (
+    DEFAULT_DATABASE,
     DEFAULT_NUM_THREADS,
     ModelSource,
     ReplaySettings,
@@ -43,6 +44,7 @@ def register(group: typer.Typer) -> None:
     """Add the commands."""
     group.command()(check)
     group.command()(rescore)
+    group.command()(export)
     group.command()(calibrate)
 
 
@@ -78,9 +80,9 @@ def check(
     )
     done = run_once(builder, spec)
     if record is not None:
-        save_recording(done, record)
+        save_recording(done.recording, record)
     if report is not None:
-        write_report([done.result], builder, spec.name, report)
+        write_report([done], builder, spec.name, report)
     _end(done.result, as_json=as_json)
 
 
@@ -106,6 +108,21 @@ def rescore(
     _end(score_again(builder, recording), as_json=as_json)
 
 
+def export(
+    run_id: Annotated[str, typer.Argument(help="As printed by `sweep runs`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recording to write.")],
+    database: log_options.Database = DEFAULT_DATABASE,
+) -> None:
+    """Write what a service's run asked and was answered, from its database, for `rescore`.
+
+    Prompts, answers and the run's seed are in it; keys are not.
+    """
+    from audit.app.sweeps import export_from_database
+
+    export_from_database(database, run_id, out)
+    sweep_lines.tell(str(out))
+
+
 def calibrate(
     model: Annotated[Path, typer.Option("--model", metavar="DIR", help="The claimed checkpoint.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The bundle to write.")],
@@ -125,6 +142,10 @@ def calibrate(
     ] = None,
     sweep_policy: SweepPolicy = None,
     texts: Texts = None,
+    detectors: Annotated[
+        list[str] | None,
+        typer.Option("--detector", metavar="ID", help="Only this one; may be given again."),
+    ] = None,
     effort: Annotated[
         float, typer.Option(min=0.01, max=100.0, help="Ask so many times the usual number.")
     ] = 1.0,
@@ -147,6 +168,7 @@ def calibrate(
     plan = BundlePlan(
         endpoints=() if endpoints is None else load_sweep(endpoints).endpoints,
         precisions=tuple(precisions or ()),
+        detectors=tuple(detectors or ()),
         effort=effort,
     )
     bundle = make_bundle(builder, plan, tell=_silent if as_json else sweep_lines.tell)

@@ -12,6 +12,11 @@ from audit.sweeps.border.calibrate import BorderCalibrator
 from audit.sweeps.border.greedy import GreedyBorder
 from audit.sweeps.border.seeded import SeededBorder
 from audit.sweeps.bundle import HonestBundle
+from audit.sweeps.cells.calibrate import CellCalibrator
+from audit.sweeps.cells.detector import OneTokenCells
+from audit.sweeps.classifier.calibrate import ClassifierCalibrator
+from audit.sweeps.classifier.comparer import TextClassifier
+from audit.sweeps.compare.comparer import ProviderCompare
 from audit.sweeps.decide.combine import own_threshold_nats
 from audit.sweeps.detector import Calibrator, Comparer, Detector, HonestAnswers, Section, Tools
 from audit.sweeps.logprobs.calibrate import (
@@ -31,6 +36,8 @@ from audit.sweeps.text.calibrate_ratio import RatioCalibrator
 from audit.sweeps.text.detector_mmd import TextMmd
 from audit.sweeps.text.detector_rank import ConformalRank
 from audit.sweeps.text.detector_ratio import CandidateRatio
+
+CLASSIFIER_ID = "text-classifier/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +83,27 @@ def detector_kinds(judge: JudgeBasis) -> dict[str, DetectorKind]:
         DetectorKind(detector_id="conformal-rank/1", build=ConformalRank, calibrator=_rank),
         DetectorKind(detector_id="text-mmd/1", build=TextMmd, calibrator=_mmd),
         DetectorKind(detector_id="candidate-ratio/1", build=CandidateRatio, calibrator=_ratio),
+        DetectorKind(detector_id="one-token-cells/1", build=OneTokenCells, calibrator=_cells),
     )
     return {kind.detector_id: kind for kind in kinds}
 
 
 def comparer_kinds() -> dict[str, ComparerKind]:
     """Return every detector that reads what others asked, by its id."""
-    return {}
+    kinds = (
+        # its own yardstick is that of the cells that it compares
+        ComparerKind(
+            detector_id="provider-compare/1", section_of="one-token-cells/1", build=ProviderCompare
+        ),
+        ComparerKind(
+            detector_id=CLASSIFIER_ID,
+            section_of=CLASSIFIER_ID,
+            build=TextClassifier,
+            calibrator=lambda tools, attacks: ClassifierCalibrator(tools=tools, attacks=attacks),
+            fitted_on="candidate-ratio/1",
+        ),
+    )
+    return {kind.detector_id: kind for kind in kinds}
 
 
 def build_detectors(
@@ -143,7 +164,7 @@ def build_comparers(
 ) -> tuple[Comparer, ...]:
     """Return the wanted detectors that read others' answers. Raises: CalibrationError."""
     return tuple(
-        kind.build(tools, bundle.section(name))
+        kind.build(tools, bundle.section(kind.section_of))
         for name, kind in comparer_kinds().items()
         if not wanted or name in wanted
     )
@@ -169,3 +190,7 @@ def _mmd(tools: Tools, attacks: HonestAnswers | None) -> Calibrator:
 
 def _ratio(tools: Tools, attacks: HonestAnswers | None) -> Calibrator:
     return RatioCalibrator(tools=tools, attacks=attacks)
+
+
+def _cells(tools: Tools, attacks: HonestAnswers | None) -> Calibrator:
+    return CellCalibrator(tools=tools, attacks=attacks)

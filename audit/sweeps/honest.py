@@ -17,7 +17,7 @@ from audit.sweep_records import Endpoint, Probed
 from audit.sweeps.bundle import HeldOut
 from audit.sweeps.detector import HonestAnswers, Section, Tools
 from audit.sweeps.policy import SweepPolicy
-from audit.sweeps.registry import DetectorKind, Kinds
+from audit.sweeps.registry import ComparerKind, DetectorKind, Kinds
 
 #: So few alarms as were seen, or more, come up so seldom at the promised rate that it is refuted.
 _REFUTED = 0.01
@@ -69,6 +69,28 @@ def measure(
         if reason is not None:
             disabled[detector_id] = reason
     return Measured(sections=sections, disabled=disabled, held_out=tuple(held_out))
+
+
+def measure_comparers(
+    kinds: Mapping[str, ComparerKind],
+    honest: Mapping[str, HonestAnswers],
+    attacks: Mapping[str, HonestAnswers],
+    tools: Tools,
+    policy: SweepPolicy,
+) -> Measured:
+    """Fit what reads the answers to others' probes; none of it counts as evidence by default."""
+    sections: dict[str, Section] = {}
+    disabled: dict[str, str] = {}
+    for name, kind in kinds.items():
+        answers = honest.get(kind.fitted_on or "")
+        if kind.calibrator is None or not answers:
+            continue
+        calibrator = kind.calibrator(tools, attacks.get(kind.fitted_on or ""))
+        try:
+            sections[name] = calibrator.fit(answers, error=policy.calibration_error(name))
+        except CalibrationError as error:
+            disabled[name] = str(error)
+    return Measured(sections=sections, disabled=disabled, held_out=())
 
 
 def _hold_out(

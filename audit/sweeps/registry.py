@@ -30,7 +30,12 @@ class ComparerKind:
     """A detector that reads what others asked."""
 
     detector_id: str
+    section_of: str
+    """Whose part of a bundle it reads."""
     build: Callable[[Tools, Section | None], Comparer]
+    calibrator: Callable[[Tools, HonestAnswers | None], Calibrator] | None = None
+    fitted_on: str | None = None
+    """The detector whose honest answers its own part is made from."""
 
 
 Kinds = Mapping[str, DetectorKind]

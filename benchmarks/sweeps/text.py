@@ -44,6 +44,9 @@ ENDPOINT = Endpoint(name="arm", base_url="http://127.0.0.1/v1", model="example")
 SHARES = (1.0, 0.4, 0.2)
 LOG_THRESHOLD_NATS = float(np.log(100.0))
 
+#: Answers and local answers of each; the published rank is worst where answers are many more.
+_RANK_ROWS = ((100, 100), (100, 20), (100, 10), (1000, 100), (1000, 20), (1000, 10), (5000, 20))
+
 Recorded = Mapping[str, Sequence[Probed]]
 
 
@@ -58,18 +61,19 @@ def stdlib_texts() -> list[str]:
 def rank_table(num_repeats: int) -> list[dict[str, object]]:
     """Return how often honest answers are rejected at 5 %, by each rank."""
     rows: list[dict[str, object]] = []
-    for num_queries, num_local in ((100, 100), (100, 20), (100, 10), (1000, 20), (1000, 10)):
+    for num_queries, num_local in _RANK_ROWS:
         rng = derived_rng(b"ranks", f"{num_queries} {num_local}")
         rejected = {"published": 0, "conformal": 0}
         for _ in range(num_repeats):
             scores = rng.random((num_queries, num_local + 1))
             less = (scores[:, 1:] < scores[:, :1]).sum(axis=1)
-            ranks = {
-                "published": less / num_local,
-                "conformal": np.asarray(
-                    [conformal_rank(row[0], row[1:], float(rng.random())) for row in scores]
-                ),
-            }
+            uniforms = rng.random(num_queries)
+            # scores that never tie: the detector's own rank in one step, checked on the first
+            conformal = (less + uniforms) / (num_local + 1)
+            first = conformal_rank(scores[0, 0], scores[0, 1:], uniforms[0])
+            if not np.isclose(conformal[0], first):
+                raise SystemExit("the detector's rank is not the one that this table is about")
+            ranks = {"published": less / num_local, "conformal": conformal}
             for name, values in ranks.items():
                 rejected[name] += stats.cramervonmises(values, "uniform").pvalue < 0.05
         rows.append(
@@ -199,10 +203,10 @@ def main() -> None:
     parts = ("ranks", "permutations", "rank", "mmd", "ratio")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     options = parser.parse_args()
-    scale = 1 if options.quick else 4
+    scale = 1 if options.quick else 2
     results: dict[str, object] = {}
     if "ranks" in options.parts:
-        results["ranks"] = rank_table(100 * scale)
+        results["ranks"] = rank_table(200 * scale)
         print(json.dumps(results["ranks"]), flush=True)
     if "permutations" in options.parts:
         results["permutations"] = permutation_table(50 * scale)
@@ -235,9 +239,9 @@ Models = Mapping[str, tuple[ProbeReference, int]]
 
 
 def _rank(tools: Tools, honest: Models, attacks: Models, scale: int) -> dict[str, object]:
-    settings = RankSettings(num_local=10)
+    settings = RankSettings()
     planner = ConformalRank(tools, None, settings)
-    first = planner.plan(ENDPOINT, b"calibration", 75 * scale)
+    first = planner.plan(ENDPOINT, b"calibration", 60 * scale)
     section = RankCalibrator(tools=tools, settings=settings).fit(
         answers_of(honest, first), error=0.01
     )
@@ -248,47 +252,47 @@ def _rank(tools: Tools, honest: Models, attacks: Models, scale: int) -> dict[str
         answers_of(honest, probes),
         answers_of(attacks, probes),
         budget=60 * scale,
-        num_sweeps=25 * scale,
+        num_sweeps=50 * scale,
         shuffled=any_order,
     )
     return {"table": table, "power": section["power"]}
 
 
 def _mmd(tools: Tools, honest: Models, attacks: Models, scale: int) -> dict[str, object]:
-    settings = MmdSettings(num_permutations=2000)
+    settings = MmdSettings(num_permutations=1000)
     planner = TextMmd(tools, None, settings)
-    first = planner.plan(ENDPOINT, b"calibration", 500 * max(1, scale // 2))
+    first = planner.plan(ENDPOINT, b"calibration", 500)
     section = MmdCalibrator(tools=tools, settings=settings).fit(
         answers_of(honest, first), error=0.01
     )
-    probes = planner.plan(ENDPOINT, b"test", 250 * max(1, scale // 2))
+    probes = planner.plan(ENDPOINT, b"test", 250)
     detector = TextMmd(tools, section, settings)
     table = sweep_table(
         lambda probed: detector.read(ENDPOINT, probed),
         answers_of(honest, probes),
         answers_of(attacks, probes),
         budget=250,
-        num_sweeps=5 * scale,
+        num_sweeps=2 * scale,
         shuffled=block_order(settings.answers_per_prompt * settings.prompts_per_block),
     )
     return {"table": table, "power": section["power"], "inflation": section["inflation"]}
 
 
 def _ratio(tools: Tools, honest: Models, attacks: Models, scale: int) -> dict[str, object]:
-    settings = RatioSettings()
+    settings = RatioSettings(max_tokens=64)
     planner = CandidateRatio(tools, None, settings)
-    first = planner.plan(ENDPOINT, b"calibration", 100 * scale)
+    first = planner.plan(ENDPOINT, b"calibration", 60 * scale)
     section = RatioCalibrator(tools=tools, settings=settings).fit(
         answers_of(honest, first), error=0.01
     )
-    probes = planner.plan(ENDPOINT, b"test", 100 * scale)
+    probes = planner.plan(ENDPOINT, b"test", 50 * scale)
     detector = CandidateRatio(tools, section, settings)
     table = sweep_table(
         lambda probed: detector.read(ENDPOINT, probed),
         answers_of(honest, probes),
         answers_of(attacks, probes),
-        budget=100 * scale,
-        num_sweeps=25 * scale,
+        budget=50 * scale,
+        num_sweeps=50 * scale,
         shuffled=any_order,
     )
     return {"table": table, "power": section["power"]}

@@ -42,6 +42,9 @@ LOG_THRESHOLD_NATS = math.log(100.0)
 NUM_REQUESTS = 240
 SHARES = (1.0, 0.4)
 
+#: Sweeps of each calibration that substitutes answer as well.
+_NUM_ATTACKED = 10
+
 Models = Mapping[str, ProbeReference]
 
 
@@ -102,13 +105,13 @@ def cell_tables(
                 at, share = _decided(detector, laws.answers(name, run, label))
                 alarms[name] += at <= NUM_REQUESTS
                 tells[name].append(share)
-            for name in attacks:
+            for name in attacks if sweep < _NUM_ATTACKED else ():
                 for part in SHARES:
                     at, share = _decided(detector, laws.answers(name, run, label, share=part))
                     found[f"{name} at {part:g}"].append(at)
                     if part == 1.0:
                         tells[name].append(share)
-        print(number, {name: np.median(values) for name, values in found.items()}, flush=True)
+        print(number, alarms, {n: float(np.median(f)) for n, f in found.items()}, flush=True)
     total = num_calibrations * num_sweeps
     return {
         "false_alarms": {name: f"{count}/{total}" for name, count in alarms.items()},
@@ -245,6 +248,7 @@ def main() -> None:
             tools, honest, attacks, 2 if small else 8, 10 if small else 40
         )
     if "recorded" in options.parts:
+        print(json.dumps(results), flush=True)
         results["recorded"] = recorded_table(tools, honest, attacks, 20 if small else 100)
     if "compare" in options.parts:
         laws = Laws(honest)
@@ -252,11 +256,11 @@ def main() -> None:
         section = CellCalibrator(tools=tools).fit(
             {name: laws.answers(name, probes, b"compare") for name in honest}, error=1e-4
         )
+        print(json.dumps(results), flush=True)
         results["compare"] = compare_table(tools, section, honest, attacks, 10 if small else 60)
     if "classifier" in options.parts:
+        print(json.dumps(results), flush=True)
         results["classifier"] = classifier_table(tools, honest, attacks, 200 if small else 900)
-    for name, table in results.items():
-        print(name, json.dumps(table), flush=True)
     print(json.dumps(results))
 
 

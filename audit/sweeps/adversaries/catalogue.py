@@ -47,7 +47,7 @@ CATALOGUE: tuple[Adversary, ...] = (
     recipes.cached("cache-by-prompt", "answers kept, whatever the seed", with_seed=False),
     recipes.cached("cache-exact", "answers to equal requests kept", with_seed=True),
     recipes.asked_otherwise("temperature-115", "temperature times 1.15", tricks.retuned(1.15)),
-    recipes.asked_otherwise("seed-ignored", "seed ignored", tricks.without_seed),
+    recipes.ignoring_seeds("seed-ignored", "seed ignored"),
     recipes.asked_otherwise("stop-ignored", "stop strings ignored", tricks.without_stop),
     recipes.asked_otherwise(
         "max-tokens-ignored", "answers of 48 tokens at least", tricks.at_least_tokens(48)

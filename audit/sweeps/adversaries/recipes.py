@@ -83,6 +83,16 @@ def asked_otherwise(name: str, label: str, change: tricks.Change) -> Adversary:
     )
 
 
+def ignoring_seeds(name: str, label: str) -> Adversary:
+    """Return an adversary that draws every answer afresh; each server counts its own requests."""
+    return adversary(
+        AdversaryKind.SERVICE,
+        name,
+        label,
+        lambda tools: tricks.Rewritten(tools.engine(), tricks.without_seed()),
+    )
+
+
 def told_otherwise(name: str, label: str, copy: str, change: tricks.Account) -> Adversary:
     """Return an adversary that gives another account of what it did."""
     kind = AdversaryKind.SERVICE if copy == "bfloat16" else AdversaryKind.COPY

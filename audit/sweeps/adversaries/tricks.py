@@ -6,6 +6,7 @@ overtake each other on the way still meet the same fate.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -150,9 +151,18 @@ def retuned(factor: float) -> Change:
     return change
 
 
-def without_seed(ask: Ask) -> Ask:
-    """Return the request without its seed; each repetition then draws afresh."""
-    return replace(ask, seed=None)
+def without_seed() -> Change:
+    """Return a change that takes the seed away; requests that differ in it alone draw afresh."""
+    num_same: Counter[bytes] = Counter()
+
+    def change(ask: Ask) -> Ask:
+        bare = replace(ask, seed=None)
+        # the server counted requests with their seeds; without, these are repeats of one another
+        key = content_key(bare)
+        num_same[key] += 1
+        return replace(bare, occurrence=num_same[key] - 1)
+
+    return change
 
 
 def without_stop(ask: Ask) -> Ask:

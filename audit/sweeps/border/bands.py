@@ -1,14 +1,15 @@
 """Near-ties sorted into cells, and how often honest endpoints answer each kind otherwise.
 
-A cell is a band of gaps, told in spacings of bfloat16 numbers, among spots where all known
-substitutes agree with the reference or among those where some do not: places that turn when
-weights are rounded are places where rounding errors are large, so they are counted apart. Within
-either kind an honest endpoint is assumed to turn no more often where the call was clearer; a cell
-is therefore bounded by the smallest bound of the cells up to it.
+A cell is a band of firmness, told in spacings of bfloat16 numbers, among spots where all known
+substitutes choose clearly as the reference does ("plain"), or among those where some lean to
+another token: places that turn when weights are rounded are places where rounding errors are large,
+so they are counted apart. Within either kind an honest endpoint is assumed to turn no more often
+where the call was firmer; a cell is therefore bounded by the smallest bound of the cells up to it.
 
 Legend: C cells, N probes.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,19 +22,20 @@ from audit.judge.intervals import upper_limit
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
-#: Lower ends of the bands of (spots where nothing turns, spots where something does), in steps, and
-#: the end of the last. A part of every section's format.
-PLAIN_EDGES_STEPS = (0.4, 1.2, 2.4)
-TURNED_EDGES_STEPS = (0.4, 1.2, 24.0)
+#: Lower ends of the bands of plain and of leaning spots, in steps, and the end of the last. A part
+#: of every section's format. Below the second leaning band only a reference that shares the
+#: provider's engine finds honest endpoints steady.
+PLAIN_EDGES_STEPS = (0.75, 1.25, 3.0)
+LEANING_EDGES_STEPS = (-24.0, 0.45, 0.75, 1.25, 2.25, 24.0)
 
 #: Stands for spots outside all bands: they are never evidence.
 NO_CELL = -1
 
 _NUM_PLAIN = len(PLAIN_EDGES_STEPS) - 1
-NUM_CELLS = _NUM_PLAIN + len(TURNED_EDGES_STEPS) - 1
+NUM_CELLS = _NUM_PLAIN + len(LEANING_EDGES_STEPS) - 1
 CELL_NAMES = tuple(
     f"{kind}[{low:g},{high:g})"
-    for kind, edges in (("plain", PLAIN_EDGES_STEPS), ("turned", TURNED_EDGES_STEPS))
+    for kind, edges in (("plain", PLAIN_EDGES_STEPS), ("leaning", LEANING_EDGES_STEPS))
     for low, high in pairwise(edges)
 )
 
@@ -47,13 +49,13 @@ class CellCounts:
     """Answers with another token than the reference's first choice."""
 
 
-def cell_of(gap_steps: float, is_turned: bool) -> int:
+def cell_of(firm_steps: float, is_leaning: bool) -> int:
     """Return the cell of a spot, or `NO_CELL`."""
-    edges = TURNED_EDGES_STEPS if is_turned else PLAIN_EDGES_STEPS
-    band = int(np.searchsorted(edges, gap_steps, side="right")) - 1
+    edges = LEANING_EDGES_STEPS if is_leaning else PLAIN_EDGES_STEPS
+    band = bisect_right(edges, firm_steps) - 1
     if not 0 <= band < len(edges) - 1:
         return NO_CELL
-    return band + (_NUM_PLAIN if is_turned else 0)
+    return band + (_NUM_PLAIN if is_leaning else 0)
 
 
 def count(cell_N: Int64Array, tell_N: Int64Array) -> CellCounts:
@@ -86,8 +88,8 @@ def likely_rates(counts: CellCounts) -> Float64Array:
 
 
 def _falling(limit_C: Float64Array) -> Float64Array:
-    plain, turned = limit_C[:_NUM_PLAIN], limit_C[_NUM_PLAIN:]
+    plain, leaning = limit_C[:_NUM_PLAIN], limit_C[_NUM_PLAIN:]
     fallen: Float64Array = np.concatenate(
-        [np.minimum.accumulate(plain), np.minimum.accumulate(turned)]
+        [np.minimum.accumulate(plain), np.minimum.accumulate(leaning)]
     )
     return fallen

@@ -23,7 +23,7 @@ from audit.sweeps.border.expected import read_expected, read_tell
 from audit.sweeps.detector import HonestAnswers, Section
 
 #: Versions the cells and the meaning of the counts.
-SCHEMA = "border/1"
+SCHEMA = "border/2"
 
 #: Fewer answers of a variant bound nothing that evidence could rest on.
 MIN_ANSWERS = 100
@@ -37,6 +37,8 @@ class BorderBounds:
     """What a section says: counts by variant, and the bounds that follow."""
 
     variants: Mapping[str, CellCounts]
+    candidates: tuple[str, ...]
+    """The substitutes, sorted, whose choices sorted the probes into cells."""
     error: float
     bound_C: NDArray[np.float64]
 
@@ -57,11 +59,13 @@ class BorderCalibrator:
                 f"{self._detector_id} needs the answers of at least one honest variant"
             )
         _check_error(error)
+        candidates = self._candidates(honest)
         variants = {name: self._count(name, honest[name]) for name in sorted(honest)}
         return {
             "schema": SCHEMA,
             "detector": self._detector_id,
             "error": error,
+            "candidates": list(candidates),
             "cells": list(CELL_NAMES),
             "variants": {
                 name: {
@@ -71,6 +75,20 @@ class BorderCalibrator:
                 for name, counts in variants.items()
             },
         }
+
+    def _candidates(self, honest: HonestAnswers) -> tuple[str, ...]:
+        found = {
+            tuple(read_expected(one.probe).choices)
+            for name in sorted(honest)
+            for one in honest[name]
+            if one.probe.detector == self._detector_id
+        }
+        if len(found) > 1:
+            raise CalibrationError(
+                f"the probes of {self._detector_id} were planned with different candidates: "
+                f"{'; '.join(', '.join(names) or 'none' for names in sorted(found))}"
+            )
+        return found.pop() if found else ()
 
     def _count(self, name: str, probed: Sequence[Probed]) -> CellCounts:
         mine = [one for one in probed if one.probe.detector == self._detector_id]
@@ -96,7 +114,7 @@ class BorderCalibrator:
 def read_section(section: Section, detector_id: str) -> BorderBounds:
     """Return what a section holds. Raises: CalibrationError where it is not one of this version."""
     where = f"the calibration of {detector_id}"
-    wanted = {"schema", "detector", "error", "cells", "variants"}
+    wanted = {"schema", "detector", "error", "candidates", "cells", "variants"}
     if set(section) != wanted:
         raise CalibrationError(f"{where} must hold exactly {', '.join(sorted(wanted))}")
     if section["schema"] != SCHEMA or section["detector"] != detector_id:
@@ -111,7 +129,39 @@ def read_section(section: Section, detector_id: str) -> BorderBounds:
     if not isinstance(variants, Mapping) or not variants:
         raise CalibrationError(f"{where} holds no honest variants")
     counts = {str(name): _read_counts(where, str(name), variants[name]) for name in variants}
-    return BorderBounds(variants=counts, error=error, bound_C=bound_rates(counts, error))
+    return BorderBounds(
+        variants=counts,
+        candidates=_read_names(where, section["candidates"]),
+        error=error,
+        bound_C=bound_rates(counts, error),
+    )
+
+
+def bounds_for(
+    section: Section | None, detector_id: str, candidates: Mapping[str, object]
+) -> BorderBounds | None:
+    """Return the bounds for plans with these candidates; None without a section.
+
+    Raises: CalibrationError where it is no section, or was measured with other candidates: which
+    cell a probe counts in depends on them.
+    """
+    if section is None:
+        return None
+    bounds = read_section(section, detector_id)
+    if bounds.candidates != tuple(sorted(candidates)):
+        raise CalibrationError(
+            f"the calibration of {detector_id} was measured with the candidates "
+            f"{', '.join(bounds.candidates) or 'none'}; here are "
+            f"{', '.join(sorted(candidates)) or 'none'}. Use the same, or measure again"
+        )
+    return bounds
+
+
+def _read_names(where: str, names: object) -> tuple[str, ...]:
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_list or names != sorted(set(names)):  # type: ignore[call-overload]
+        raise CalibrationError(f"{where}: candidates must be a sorted list of names")
+    return tuple(names)
 
 
 def _read_counts(where: str, name: str, members: object) -> CellCounts:

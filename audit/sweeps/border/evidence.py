@@ -8,7 +8,7 @@ diluted, for providers who divert a share of their requests. The evidence is the
 fixed prior, an e-process. How often the reference's own choice turns is known beforehand, what the
 answer is decides nothing but the outcome.
 
-Legend: N probes, K alternatives, C cells, M named substitutes, B simulated runs.
+Legend: N probes, K alternatives, C cells, M named substitutes.
 """
 
 from dataclasses import dataclass
@@ -23,19 +23,23 @@ Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-#: (spread in steps, share of the prior): about half a step is int8, one is fp8, three is int4.
-NOISE_LEVELS_STEPS = ((0.7, 0.06), (1.3, 0.18), (3.0, 0.18), (8.0, 0.03))
+#: (spread in steps, share of the prior): two thirds of a step is fp8, below two are int4 and fp8
+#: caches; broader ones are another model.
+NOISE_LEVELS_STEPS = ((0.7, 0.06), (1.3, 0.12), (1.9, 0.12), (4.0, 0.05))
 STRAY_SHARES = ((0.1, 0.03), (0.7, 0.02))
-NAMED_SHARE = 0.5
+NAMED_SHARE = 0.6
 
 #: Shares of the requests that a provider diverts, and the prior's split over them.
 DILUTIONS = ((1.0, 0.75), (0.25, 0.25))
 
 #: A substitute's own engine turns its choices as another kernel's rounding would.
-ENGINE_SPREAD_STEPS = 0.5
+ENGINE_SPREAD_STEPS = 0.35
 
 #: Share of the answers where a named substitute does not behave as its local copy.
-LAPSE_SHARE = 0.06
+LAPSE_SHARE = 0.05
+
+#: Growth per probe below which more probes are no remedy, in nats.
+_LEAST_GROWTH_NATS = 1e-3
 
 #: Rates are kept inside these, so that no single token ends a run by itself.
 MIN_RATE = 1e-4
@@ -46,7 +50,8 @@ MAX_RATE = 0.98
 class Spots:
     """What was known of the probes before they were sent, in the plan's order."""
 
-    gap_steps_N: Float64Array
+    firm_steps_N: Float64Array
+    """How clearly the claimed model prefers its first choice."""
     cell_N: Int64Array
     names: tuple[str, ...]
     """The substitutes, sorted."""
@@ -61,7 +66,7 @@ class Spots:
     def at(self, index_N: Int64Array) -> "Spots":
         """Return some of the spots, in the given order, repeated or not."""
         return Spots(
-            gap_steps_N=self.gap_steps_N[index_N],
+            firm_steps_N=self.firm_steps_N[index_N],
             cell_N=self.cell_N[index_N],
             names=self.names,
             margin_steps_MN=self.margin_steps_MN[:, index_N],
@@ -75,7 +80,7 @@ def honest_bounds(spots: Spots, bound_C: Float64Array) -> Float64Array:
 
 def agnostic_rates(spots: Spots) -> Float64Array:
     """Return the rates of tells under deviations that nobody named, [K, N]."""
-    noisy = [special.ndtr(-spots.gap_steps_N / sigma) for sigma, _ in NOISE_LEVELS_STEPS]
+    noisy = [special.ndtr(-spots.firm_steps_N / sigma) for sigma, _ in NOISE_LEVELS_STEPS]
     stray = [np.full(spots.num_spots, share) for share, _ in STRAY_SHARES]
     return np.stack([*noisy, *stray])
 
@@ -130,28 +135,27 @@ def requests_needed(
     *,
     power: float,
     log_threshold_nats: float,
-    generator: np.random.Generator,
-    max_requests: int,
-    num_runs: int = 200,
 ) -> int | None:
-    """Return how many such probes find answers of those rates with probability `power`.
+    """Return about how many such probes find answers of those rates with probability `power`.
 
-    Simulated: probes are drawn with replacement from those of the plan. None where more than
-    `max_requests` are needed.
+    By the bet that grows fastest on such answers, whose log-evidence is taken for a normal random
+    walk; what other bets add is left out. None where no bet grows.
     """
-    index_BN = generator.integers(0, spots.num_spots, (num_runs, max_requests))
-    tell_BN = generator.random((num_runs, max_requests)) < rate_N[index_BN]
     on_tell, on_match, log_prior_K = _gains(spots, bound_C)
-    found_B = np.full(num_runs, max_requests + 1)
-    for run in range(num_runs):
-        index_N, tell_N = index_BN[run], tell_BN[run]
-        gain_KN = np.where(tell_N, on_tell[:, index_N], on_match[:, index_N])
-        log_e_N = _mixed(log_prior_K[:, None] + np.cumsum(gain_KN, axis=1))
-        reached = np.flatnonzero(log_e_N >= log_threshold_nats)
-        if len(reached):
-            found_B[run] = reached[0] + 1
-    needed = int(np.sort(found_B)[max(0, int(np.ceil(power * num_runs)) - 1)])
-    return needed if needed <= max_requests else None
+    rate = np.clip(rate_N, 0.0, 1.0)
+    mean_KN = rate * on_tell + (1.0 - rate) * on_match
+    square_KN = rate * on_tell**2 + (1.0 - rate) * on_match**2
+    growth_K = mean_KN.mean(axis=1)
+    spread_K = np.sqrt(np.maximum(square_KN.mean(axis=1) - growth_K**2, 0.0))
+    target_K = log_threshold_nats - log_prior_K
+    is_growing_K = growth_K > _LEAST_GROWTH_NATS
+    if not is_growing_K.any():
+        return None
+    # n growth - z spread sqrt(n) = target, solved for sqrt(n)
+    growth_K, spread_K = growth_K[is_growing_K], spread_K[is_growing_K]
+    shift_K = float(special.ndtri(power)) * spread_K
+    root_K = shift_K + np.sqrt(shift_K**2 + 4.0 * growth_K * target_K[is_growing_K])
+    return max(1, int(np.ceil(((root_K / (2.0 * growth_K)) ** 2).min())))
 
 
 def log_likelihood(rate_N: Float64Array, is_tell_N: BoolArray) -> float:

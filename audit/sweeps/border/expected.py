@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from audit.errors import InvalidRequest
 from audit.sweep_records import AnswerStatus, Probe, ProbeAnswer
 from audit.sweeps.border.bands import cell_of
-from audit.sweeps.border.pool import Choice, Spot
+from audit.sweeps.border.pool import Choice, Spot, firmness, num_leaning
 
 _MEMBERS = {"first", "second", "firstText", "gapLogits", "gapSteps", "contenderLogits", "choices"}
 
@@ -26,10 +26,14 @@ class ExpectedAnswer:
     choices: Mapping[str, Choice]
 
     @property
+    def firm_steps(self) -> float:
+        """How clearly the claimed model prefers its first choice."""
+        return firmness(self.gap_steps, self.choices)
+
+    @property
     def cell(self) -> int:
         """The cell that the probe counts in."""
-        is_turned = any(choice.token != self.first for choice in self.choices.values())
-        return cell_of(self.gap_steps, is_turned)
+        return cell_of(self.firm_steps, num_leaning(self.choices) > 0)
 
 
 def expected_members(spot: Spot, first_text: str | None) -> dict[str, object]:

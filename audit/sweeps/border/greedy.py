@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from audit.records import SamplingRequest
 from audit.sweep_records import Endpoint, Probe, Probed, Reading
-from audit.sweeps.border.calibrate import BorderBounds, read_section
+from audit.sweeps.border.calibrate import bounds_for
 from audit.sweeps.border.planning import Asking, BorderSettings, best_probes, spread_probes
 from audit.sweeps.border.pool import Ground, greedy_spots
 from audit.sweeps.border.reading import TIER, read_border
@@ -19,7 +19,7 @@ DETECTOR_ID = "border-greedy/1"
 class GreedyBorder:
     """Plans and reads near-ties of the greedy choice.
 
-    Raises: CalibrationError for a section that is not this detector's.
+    Raises: CalibrationError for a section that is not this detector's, or not for these candidates.
     """
 
     def __init__(
@@ -27,9 +27,7 @@ class GreedyBorder:
     ) -> None:
         self._tools = tools
         self._settings = settings or BorderSettings()
-        self._bounds: BorderBounds | None = (
-            None if section is None else read_section(section, DETECTOR_ID)
-        )
+        self._bounds = bounds_for(section, DETECTOR_ID, tools.candidates)
 
     @property
     def detector_id(self) -> str:
@@ -57,12 +55,10 @@ class GreedyBorder:
             as_token_ids=endpoint.offers_token_ids,
             sampling=SamplingRequest(temperature=0.0, top_p=1.0, max_tokens=1),
         )
-        windows = greedy_spots(ground, seed, settings.windows_per_probe * num_probes)
+        windows = greedy_spots(ground, seed, settings.num_windows(num_probes, endpoint.api))
         if self._bounds is None:
             return spread_probes(asking, windows, num_probes)
-        return best_probes(
-            asking, windows, num_probes, self._bounds.bound_C, settings.max_honest_rate
-        )
+        return best_probes(asking, windows, num_probes, self._bounds.bound_C, settings)
 
     def read(self, endpoint: Endpoint, probed: Sequence[Probed]) -> Reading:
         """Return what the answers so far say."""

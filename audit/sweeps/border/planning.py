@@ -1,19 +1,21 @@
-"""Chooses border probes among spots: those that tell most come first, at most one of a window.
+"""Chooses border probes among spots: those that tell most come first, few of a window.
 
-Before anything was measured, probes are spread evenly over the cells instead, so that the answers
-of honest variants bound all of them.
+Of a cell in a window only the most fragile spot is looked at, in plans for measuring and for audits
+alike, so that bounds are measured on what they are used for, and no two answers of a cell share
+their rounding errors. Before anything was measured, probes are spread over the cells instead.
 
 Legend: C cells, N spots, M named substitutes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.records import SamplingRequest
-from audit.sweep_records import Probe, ProbeKind
+from audit.sweep_records import ApiStyle, Probe, ProbeKind
 from audit.sweeps.border.bands import CELL_NAMES, NO_CELL, cell_of
 from audit.sweeps.border.evidence import Spots, expected_growth
 from audit.sweeps.border.expected import expected_members, telling_text
@@ -22,9 +24,12 @@ from audit.sweeps.probe import make_probe
 
 Float64Array = NDArray[np.float64]
 
-#: How probes for measuring are shared out over the cells. Fragile spots on the nearest ties turn at
-#: honest endpoints too, so that few of them are ever sent.
-_SHARE_C = (0.3, 0.3, 0.1, 0.3)
+#: The largest part of the probes for measuring that each cell gets: leaning spots tell most, and
+#: the nearest ties, which turn at honest endpoints too, are hardly ever sent.
+_SHARE_C = (0.15, 0.2, 0.05, 0.1, 0.25, 0.25, 0.2)
+
+#: So many times more stretches of text are looked through for greedy answers in chats.
+_CHAT_STRETCH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +37,20 @@ class BorderSettings:
     """How many windows are looked through, and which probes are good enough."""
 
     pool: PoolSettings = field(default_factory=PoolSettings)
-    windows_per_probe: int = 3
+    windows_per_probe: float = 0.6
     """How many stretches of text are looked through for each probe that is wanted."""
+    most_of_window: int = 2
+    """How many probes of one stretch, of different cells, a plan takes at most."""
     max_honest_rate: float = 0.25
     """Probes whose honest rate of tells is not bounded below this are not sent."""
     temperature: float = 1.0
     """Of seeded probes."""
+
+    def num_windows(self, num_probes: int, api: ApiStyle) -> int:
+        """Return how many stretches of text a plan looks through."""
+        # a chat's prompt ends at one place, and is a near-tie there or not
+        more = _CHAT_STRETCH if api is ApiStyle.CHAT else 1
+        return math.ceil(self.windows_per_probe * more * num_probes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,44 +91,78 @@ class Asking:
 
 
 def spread_probes(
-    asking: Asking, windows: Iterable[tuple[Spot, ...]], num_probes: int
+    asking: Asking, windows: Iterable[Sequence[Spot]], num_probes: int
 ) -> tuple[Probe, ...]:
     """Return probes spread over the cells as far as the windows allow, for measuring."""
     probes: dict[str, Probe] = {}
+    left_over: dict[str, Probe] = {}
     filled_C = np.zeros(len(CELL_NAMES))
     for window in windows:
-        if len(probes) == num_probes:
-            break
-        inside = [spot for spot in window if _cell(spot) != NO_CELL]
-        # the most fragile spots of a cell first, as plans choose them: bounds must hold for those
-        inside.sort(key=lambda s: (filled_C[_cell(s)], -s.num_turned, s.gap_steps))
-        probe, spot = _first_probe(asking, inside)
-        if probe is not None and spot is not None and probe.probe_id not in probes:
-            probes[probe.probe_id] = probe
-            filled_C[_cell(spot)] += 1.0 / _SHARE_C[_cell(spot)]
-    return tuple(probes.values())
+        for spot in hardest_of_cells(window):
+            probe = asking.probe(spot) if len(probes) < num_probes else None
+            if probe is None:
+                continue
+            cell = _cell(spot)
+            is_wanted = filled_C[cell] < _SHARE_C[cell] * num_probes
+            filled_C[cell] += is_wanted
+            (probes if is_wanted else left_over).setdefault(probe.probe_id, probe)
+    return tuple([*probes.values(), *left_over.values()][:num_probes])
 
 
 def best_probes(
     asking: Asking,
-    windows: Iterable[tuple[Spot, ...]],
+    windows: Iterable[Sequence[Spot]],
     num_probes: int,
     bound_C: Float64Array,
-    max_honest_rate: float,
+    settings: BorderSettings,
 ) -> tuple[Probe, ...]:
     """Return the probes that tell most, the best first."""
-    kept = [
-        [s for s in window if _cell(s) != NO_CELL and bound_C[_cell(s)] <= max_honest_rate]
-        for window in windows
-    ]
     probes: dict[str, Probe] = {}
-    for spots in _in_turn(kept, bound_C):
-        if len(probes) == num_probes:
-            break
-        probe, _ = _first_probe(asking, spots)
-        if probe is not None:
-            probes.setdefault(probe.probe_id, probe)
+
+    def is_askable(spot: Spot) -> bool:
+        probe = asking.probe(spot)
+        if probe is None or probe.probe_id in probes:
+            return False
+        probes[probe.probe_id] = probe
+        return True
+
+    best_spots(windows, num_probes, bound_C, settings, is_askable)
     return tuple(probes.values())
+
+
+def best_spots(
+    windows: Iterable[Sequence[Spot]],
+    num_spots: int,
+    bound_C: Float64Array,
+    settings: BorderSettings,
+    is_askable: Callable[[Spot], bool] = lambda spot: True,
+) -> list[Spot]:
+    """Return the spots that tell most, the best first, among those that can be asked."""
+    kept = [
+        (number, spot)
+        for number, window in enumerate(windows)
+        for spot in hardest_of_cells(window)
+        if bound_C[_cell(spot)] <= settings.max_honest_rate
+    ]
+    best: list[Spot] = []
+    taken: dict[int, int] = {}
+    for number, spot in _in_turn(kept, bound_C):
+        if len(best) == num_spots:
+            break
+        if taken.get(number, 0) < settings.most_of_window and is_askable(spot):
+            best.append(spot)
+            taken[number] = taken.get(number, 0) + 1
+    return best
+
+
+def hardest_of_cells(window: Sequence[Spot]) -> list[Spot]:
+    """Return a window's most fragile spot of each cell, in the order of cells."""
+    hardest: dict[int, Spot] = {}
+    for spot in sorted(window, key=lambda s: (-s.num_leaning, s.firm_steps)):
+        cell = _cell(spot)
+        if cell != NO_CELL:
+            hardest.setdefault(cell, spot)
+    return [hardest[cell] for cell in sorted(hardest)]
 
 
 def spots_of(spots: Sequence[Spot]) -> Spots:
@@ -126,46 +173,31 @@ def spots_of(spots: Sequence[Spot]) -> Spots:
         for name in names
     ]
     return Spots(
-        gap_steps_N=np.asarray([spot.gap_steps for spot in spots], dtype=np.float64),
+        firm_steps_N=np.asarray([spot.firm_steps for spot in spots], dtype=np.float64),
         cell_N=np.asarray([_cell(spot) for spot in spots], dtype=np.int64),
         names=names,
         margin_steps_MN=np.asarray(margins, dtype=np.float64).reshape(len(names), len(spots)),
     )
 
 
-def _in_turn(windows: Sequence[Sequence[Spot]], bound_C: Float64Array) -> Iterator[list[Spot]]:
-    """Yield each window's spots, the best first; deviations choose their best window in turn.
+def _in_turn(flat: Sequence[tuple[int, Spot]], bound_C: Float64Array) -> Iterator[tuple[int, Spot]]:
+    """Yield all spots with their windows; deviations choose their best one in turn.
 
     What is seen easily needs few probes, and would choose all of them if they were ranked by all
     that they tell together.
     """
-    flat = [(number, spot) for number, window in enumerate(windows) for spot in window]
     if not flat:
         return
     growth = expected_growth(spots_of([spot for _, spot in flat]), bound_C)
-    members: dict[int, list[int]] = {}
-    for i, (number, _) in enumerate(flat):
-        members.setdefault(number, []).append(i)
     taken: set[int] = set()
     queues = [iter(np.argsort(-row, kind="stable").tolist()) for row in growth]
-    while len(taken) < len(members):
-        for row, queue in zip(growth, queues, strict=True):
-            best = next((i for i in queue if flat[i][0] not in taken), None)
-            if best is None:
-                continue
-            number = flat[best][0]
-            taken.add(number)
-            ranked = np.argsort(-row[members[number]], kind="stable").tolist()
-            yield [flat[members[number][place]][1] for place in ranked]
-
-
-def _first_probe(asking: Asking, spots: Sequence[Spot]) -> tuple[Probe | None, Spot | None]:
-    for spot in spots:
-        probe = asking.probe(spot)
-        if probe is not None:
-            return probe, spot
-    return None, None
+    while len(taken) < len(flat):
+        for queue in queues:
+            best = next((i for i in queue if i not in taken), None)
+            if best is not None:
+                taken.add(best)
+                yield flat[best]
 
 
 def _cell(spot: Spot) -> int:
-    return cell_of(spot.gap_steps, spot.num_turned > 0)
+    return cell_of(spot.firm_steps, spot.num_leaning > 0)

@@ -1,8 +1,8 @@
 """Finds spots where the reference hesitates, and what named substitutes do there.
 
-A spot is a prompt after which the two best (noised) logits of the reference lie close together. All
-spots of one window come from the same stretch of text and share their rounding errors, so a plan
-takes at most one of them: no two probes of a plan count the same error twice.
+A spot is a prompt after which the two best (noised) logits of the reference lie close together.
+Spots of one window come from the same stretch of text and may share rounding errors, so plans take
+one of a cell at most, and few of a window.
 
 Legend: T tokens of a window.
 """
@@ -10,6 +10,7 @@ Legend: T tokens of a window.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,16 +26,23 @@ _CHARACTERS_PER_TOKEN = 8
 #: Seeds fit what every API and JSON reader takes.
 _MAX_SEED = 2**31
 
+#: Copies whose rounding is smaller than an engine's own are second opinions of the reference.
+_WITNESS_PREFIX = "int8"
+
+#: A substitute leans to another token where it prefers the reference's by less than this.
+LEANING_STEPS = 0.25
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
     """How text is cut into prompts, and which spots are worth keeping."""
 
     min_prompt_tokens: int = 16
-    window_tokens: int = 96
+    window_tokens: int = 63
+    """With the token that is asked for a multiple of 64, which references fill up to."""
     lowest_gap_steps: float = 0.4
     """Below, the honest kernel's order decides; a step is the spacing of bfloat16 numbers."""
-    highest_gap_steps: float = 24.0
+    highest_gap_steps: float = 12.0
     seeds_per_prompt: int = 48
 
 
@@ -67,9 +75,14 @@ class Spot:
         return self.gap_logits / _step(self.contender_logit)
 
     @property
-    def num_turned(self) -> int:
-        """How many substitutes choose another token here."""
-        return sum(choice.token != self.first for choice in self.choices.values())
+    def firm_steps(self) -> float:
+        """How clearly the claimed model prefers its first choice, as `firmness` has it."""
+        return firmness(self.gap_steps, self.choices)
+
+    @property
+    def num_leaning(self) -> int:
+        """How many substitutes lean to another token here."""
+        return num_leaning(self.choices)
 
     def rebased(self, first: int) -> "Spot":
         """Return the spot with another first choice, such as the one of the provider's engine."""
@@ -80,8 +93,25 @@ class Spot:
             )
             for name, choice in self.choices.items()
         }
-        second = self.second if first == self.first else self.first
-        return replace(self, first=first, second=second, choices=choices)
+        if first == self.first:
+            return self
+        gap = -self.gap_logits
+        return replace(self, first=first, second=self.first, gap_logits=gap, choices=choices)
+
+
+def firmness(gap_steps: float, choices: Mapping[str, Choice]) -> float:
+    """Return the mean of the reference's gap and its nearest copies' margins, in steps.
+
+    Each is the exact gap with a rounding error of its own. The mean foretells honest endpoints
+    much better than the gap alone.
+    """
+    margins = [c.margin_steps for name, c in choices.items() if name.startswith(_WITNESS_PREFIX)]
+    return (gap_steps + sum(margins)) / (1 + len(margins))
+
+
+def num_leaning(choices: Mapping[str, Choice]) -> int:
+    """Return how many substitutes lean to another token than the reference's first choice."""
+    return sum(choice.margin_steps < LEANING_STEPS for choice in choices.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +160,8 @@ def seeded_spots(
             )
             for s in range(len(seeds))
         ]
-        yield _with_draws(ground, _hesitant(ground, spots), sampling, profile_id)
+        near = [s for s in spots if _is_hesitant(ground, s.gap_logits, s.contender_logit)]
+        yield _with_draws(ground, near, sampling, profile_id)
 
 
 def prompt_of(spot: Spot, ground: Ground, *, as_token_ids: bool) -> Prompt | None:
@@ -170,11 +201,12 @@ def _window_spots(ground: Ground, text: str) -> tuple[Spot, ...]:
     if len(ids) < settings.min_prompt_tokens:
         return ()
     survey = ground.reference.survey(ids)
-    kept = [
-        t
-        for t in range(settings.min_prompt_tokens - 1, len(ids))
-        if _is_hesitant(ground, float(survey.gap_logits_T[t]), float(survey.contender_logit_T[t]))
-    ]
+    gap_steps_T = survey.gap_logits_T / step_logits(survey.contender_logit_T.astype(np.float64))
+    is_near_T = (gap_steps_T >= settings.lowest_gap_steps) & (
+        gap_steps_T < settings.highest_gap_steps
+    )
+    is_near_T[: settings.min_prompt_tokens - 1] = False
+    kept = np.flatnonzero(is_near_T).tolist()
     if not kept:
         return ()
     others = {name: other.survey(ids) for name, other in ground.candidates.items()}
@@ -246,15 +278,12 @@ def _choice(first: int, token: int, gap_logits: float, contender: float) -> Choi
     return Choice(token=token, margin_steps=signed / _step(contender))
 
 
-def _hesitant(ground: Ground, spots: Sequence[Spot]) -> list[Spot]:
-    return [spot for spot in spots if _is_hesitant(ground, spot.gap_logits, spot.contender_logit)]
-
-
 def _is_hesitant(ground: Ground, gap_logits: float, contender: float) -> bool:
     settings = ground.settings
     gap_steps = gap_logits / _step(contender)
     return settings.lowest_gap_steps <= gap_steps < settings.highest_gap_steps
 
 
+@lru_cache(maxsize=4096)
 def _step(contender: float) -> float:
     return float(step_logits(np.asarray([contender]))[0])

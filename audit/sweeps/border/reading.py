@@ -3,17 +3,18 @@
 Legend: N probes, C cells.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.errors import InvalidRequest
 from audit.sweep_records import Candidate, Probed, Reading, ReadingStatus, Visible
 from audit.sweeps.border.bands import NO_CELL, likely_rates
 from audit.sweeps.border.calibrate import BorderBounds
 from audit.sweeps.border.evidence import (
+    LAPSE_SHARE,
     Spots,
     agnostic_rates,
     honest_bounds,
@@ -24,7 +25,6 @@ from audit.sweeps.border.evidence import (
     unnamed_log_likelihood,
 )
 from audit.sweeps.border.expected import ExpectedAnswer, read_expected, read_tell
-from audit.sweeps.border.pool import generator_of
 
 BoolArray = NDArray[np.bool_]
 Float64Array = NDArray[np.float64]
@@ -32,13 +32,10 @@ Float64Array = NDArray[np.float64]
 TIER = 1
 
 #: Shares of diverted requests that are tried for what could have been seen.
-_SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
-
-#: Needed requests are looked for up to so many times the answers at hand.
-_MAX_STRETCH = 8
-_MAX_SIMULATED = 2_000
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 
 #: Where no substitute was run locally, what is looked for is noise like that of 4-bit weights.
+TELL_RATE_PREFIX = "tell_rate:"
 _UNNAMED = "4-bit-like noise"
 _UNNAMED_LEVEL = 2
 
@@ -47,7 +44,11 @@ _UNNAMED_LEVEL = 2
 class _Usable:
     spots: Spots
     is_tell_N: BoolArray
-    ids: tuple[str, ...]
+    gap_steps_N: Float64Array
+
+    @property
+    def num_used(self) -> int:
+        return len(self.is_tell_N)
 
 
 def read_border(
@@ -86,7 +87,7 @@ def read_border(
         tells="".join("1" if tell else "0" for tell in used.is_tell_N),
         honest_tell_rate=float(bound_N.max()),
         num_sent=len(mine),
-        num_used=len(used.ids),
+        num_used=used.num_used,
         statistics=_statistics(used, bound_N),
         candidates=_candidates(used, bounds),
         visible=_visible(used, bounds, power, log_threshold_nats),
@@ -102,6 +103,12 @@ def _usable(probed: Sequence[Probed], bounds: BorderBounds) -> _Usable | None:
     found: dict[str, tuple[ExpectedAnswer, bool]] = {}
     for one in probed:
         expected = read_expected(one.probe)
+        if tuple(expected.choices) != bounds.candidates:
+            raise InvalidRequest.of(
+                "probe.expected",
+                f"was planned with the candidates {', '.join(expected.choices) or 'none'}, and the "
+                f"calibration with {', '.join(bounds.candidates) or 'none'}",
+            )
         tell = read_tell(expected, one.answer)
         is_known = expected.cell != NO_CELL and bounds.bound_C[expected.cell] < 1.0
         # deterministic engines answer the same request in the same way: it counts once
@@ -113,7 +120,7 @@ def _usable(probed: Sequence[Probed], bounds: BorderBounds) -> _Usable | None:
     return _Usable(
         spots=_spots(expected_all),
         is_tell_N=np.asarray([tell for _, tell in found.values()], dtype=np.bool_),
-        ids=tuple(found),
+        gap_steps_N=np.asarray([one.gap_steps for one in expected_all], dtype=np.float64),
     )
 
 
@@ -124,7 +131,7 @@ def _spots(expected: Sequence[ExpectedAnswer]) -> Spots:
         for name in names
     ]
     return Spots(
-        gap_steps_N=np.asarray([one.gap_steps for one in expected], dtype=np.float64),
+        firm_steps_N=np.asarray([one.firm_steps for one in expected], dtype=np.float64),
         cell_N=np.asarray([one.cell for one in expected], dtype=np.int64),
         names=names,
         margin_steps_MN=np.asarray(margins, dtype=np.float64).reshape(len(names), len(expected)),
@@ -135,9 +142,14 @@ def _statistics(used: _Usable, bound_N: Float64Array) -> tuple[tuple[str, float]
     num_tells = int(used.is_tell_N.sum())
     return (
         ("num_tells", float(num_tells)),
-        ("tell_rate", num_tells / len(used.ids)),
+        ("tell_rate", num_tells / used.num_used),
         ("honest_tells_at_most", float(bound_N.sum())),
-        ("mean_gap_steps", float(used.spots.gap_steps_N.mean())),
+        ("mean_gap_steps", float(used.gap_steps_N.mean())),
+        *(
+            # lapses may go either way; counted as matches, the rate is not too high
+            (f"{TELL_RATE_PREFIX}{name}", max(0.0, float(rate_N.mean()) - LAPSE_SHARE / 2.0))
+            for name, rate_N in _attacks(used.spots).items()
+        ),
     )
 
 
@@ -162,47 +174,36 @@ def _candidates(used: _Usable, bounds: BorderBounds) -> tuple[Candidate, ...]:
 def _visible(
     used: _Usable, bounds: BorderBounds, power: float, log_threshold_nats: float
 ) -> Visible:
-    """Say by simulation what these probes find, so often as `power` says."""
-    seed = hashlib.sha256("".join(used.ids).encode()).digest()
-    num_used = len(used.ids)
-    limit = min(_MAX_STRETCH * num_used, _MAX_SIMULATED)
-    honest_N = honest_bounds(used.spots, bounds.bound_C)
+    """Say what these probes find, so often as `power` says."""
+    # honest answers that tell seldom hide a small share best
+    honest_C = np.min([likely_rates(counts) for counts in bounds.variants.values()], axis=0)
+    honest_N = honest_C[used.spots.cell_N]
 
-    def needed(name: str, rate_N: Float64Array, most: int) -> int | None:
+    def needed(rate_N: Float64Array) -> int | None:
         return requests_needed(
             used.spots,
             bounds.bound_C,
             rate_N,
             power=power,
             log_threshold_nats=log_threshold_nats,
-            generator=generator_of(seed, name.encode()),
-            max_requests=most,
         )
 
     attacks = _attacks(used.spots)
-    found = {name: needed(name, rate_N, limit) for name, rate_N in attacks.items()}
+    found = {name: needed(rate_N) for name, rate_N in attacks.items()}
     known = sorted((count, name) for name, count in found.items() if count is not None)
     clearest = known[0][1] if known else sorted(attacks)[0]
-    smallest = next(
-        (
-            share
-            for share in _SHARES
-            if needed(
-                f"{clearest}/{share}",
-                honest_N + share * (np.maximum(attacks[clearest], honest_N) - honest_N),
-                num_used,
-            )
-            is not None
-        ),
-        None,
-    )
+
+    def is_seen(share: float) -> bool:
+        count = needed(honest_N + share * (attacks[clearest] - honest_N))
+        return count is not None and count <= used.num_used
+
+    smallest = next((share for share in _SHARES if is_seen(share)), None)
+    unseen = {name for name, count in found.items() if count is None}
     return Visible(
         power=power,
         smallest_share=smallest,
         needed=tuple((name, count) for count, name in known),
-        statement=_statement(
-            num_used, power, clearest, smallest, set(found) - {n for _, n in known}
-        ),
+        statement=_statement(used.num_used, power, clearest, smallest, unseen),
     )
 
 

@@ -7,8 +7,8 @@ temperature will do, prompts look like any user's, and there is no end of them.
 from collections.abc import Sequence
 
 from audit.records import SamplingRequest
-from audit.sweep_records import Endpoint, Probe, Probed, Reading, ReadingStatus
-from audit.sweeps.border.calibrate import BorderBounds, read_section
+from audit.sweep_records import ApiStyle, Endpoint, Probe, Probed, Reading, ReadingStatus
+from audit.sweeps.border.calibrate import bounds_for
 from audit.sweeps.border.planning import Asking, BorderSettings, best_probes, spread_probes
 from audit.sweeps.border.pool import Ground, seeded_spots
 from audit.sweeps.border.reading import TIER, read_border
@@ -22,7 +22,7 @@ DETECTOR_ID = "border-seeded/1"
 class SeededBorder:
     """Plans and reads near-ties of seeded draws.
 
-    Raises: CalibrationError for a section that is not this detector's.
+    Raises: CalibrationError for a section that is not this detector's, or not for these candidates.
     """
 
     def __init__(
@@ -30,9 +30,7 @@ class SeededBorder:
     ) -> None:
         self._tools = tools
         self._settings = settings or BorderSettings()
-        self._bounds: BorderBounds | None = (
-            None if section is None else read_section(section, DETECTOR_ID)
-        )
+        self._bounds = bounds_for(section, DETECTOR_ID, tools.candidates)
 
     @property
     def detector_id(self) -> str:
@@ -71,13 +69,11 @@ class SeededBorder:
             ),
         )
         sampling = Sampling(temperature=settings.temperature, top_k=0, top_p=1.0, seed=None)
-        num_windows = settings.windows_per_probe * num_probes
+        num_windows = settings.num_windows(num_probes, ApiStyle.COMPLETIONS)
         windows = seeded_spots(ground, seed, num_windows, sampling, profile_id)
         if self._bounds is None:
             return spread_probes(asking, windows, num_probes)
-        return best_probes(
-            asking, windows, num_probes, self._bounds.bound_C, settings.max_honest_rate
-        )
+        return best_probes(asking, windows, num_probes, self._bounds.bound_C, settings)
 
     def read(self, endpoint: Endpoint, probed: Sequence[Probed]) -> Reading:
         """Return what the answers so far say."""

@@ -77,6 +77,7 @@ class Cell:
     honest: Law
     attacks: Mapping[str, Law]
     _places: dict[str, Place] = field(default_factory=dict, compare=False)
+    _ratios: dict[tuple[str, str], float] = field(default_factory=dict, compare=False)
 
     def place(self, token: str) -> Place:
         """Return where a token stands; remembered, for tokens come again."""
@@ -90,8 +91,11 @@ class Cell:
 
         A bet that stakes all on it is that ratio over its honest mean: the best there is.
         """
-        gap = log_probability(self.attacks[attack], token) - log_probability(self.honest, token)
-        return min(math.exp(gap), _MOST_RATIO) / _MOST_RATIO
+        known = self._ratios.get((attack, token))
+        if known is None:
+            gap = log_probability(self.attacks[attack], token) - log_probability(self.honest, token)
+            known = self._ratios[attack, token] = min(math.exp(gap), _MOST_RATIO) / _MOST_RATIO
+        return known
 
     def common(self, token: str) -> str:
         """Return a token as divergences count it: all that is rare is one."""

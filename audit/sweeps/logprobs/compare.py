@@ -10,6 +10,7 @@ Legend: R output positions, K candidates of the reference, S tokens that both na
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,12 @@ _MIN_REST = 1e-6
 _LOWEST_NATS = -1.0e4
 
 _MAX_REMEMBERED = 4096
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+#: Log-probabilities of tokens by their ids, in nats.
+Law = dict[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,23 +64,11 @@ class Scorer:
 
     def __init__(self, reference: ProbeReference) -> None:
         self._reference = reference
-        self._scores: OrderedDict[tuple[tuple[int, ...], tuple[int, ...]], TopLogprobs | None]
-        self._scores = OrderedDict()
+        self._laws: OrderedDict[tuple[tuple[int, ...], tuple[int, ...]], list[Law] | None]
+        self._laws = OrderedDict()
+        self._distances: OrderedDict[Aligned, Distance | None] = OrderedDict()
         self._spelling: dict[int, str] = {}
         self._ids: dict[str, int | None] = {}
-
-    def top(self, prompt: tuple[int, ...], output: tuple[int, ...]) -> TopLogprobs | None:
-        """Return the reference's candidates; None where the tokens do not fit the model."""
-        key = (prompt, output)
-        if key not in self._scores:
-            count = min(NUM_CANDIDATES, self._reference.info.vocab_size)
-            try:
-                self._scores[key] = self._reference.top_logprobs(prompt, output, count)
-            except BadSequence:
-                self._scores[key] = None
-            if len(self._scores) > _MAX_REMEMBERED:
-                self._scores.popitem(last=False)
-        return self._scores[key]
 
     def spell(self, token_id: int) -> str:
         """Return a token as servers spell it."""
@@ -106,16 +101,31 @@ class Scorer:
             self._ids[spelling] = found[0] if found is not None and len(found) == 1 else None
         return self._ids[spelling]
 
-    def laws(self, aligned: Aligned) -> list[dict[int, float]] | None:
+    def laws(self, aligned: Aligned) -> list[Law] | None:
         """Return log-probabilities of likely tokens and the drawn one at each position.
 
         None where the tokens do not fit this model.
         """
-        top = self.top(aligned.prompt_token_ids, aligned.output_token_ids)
-        return None if top is None else _laws(top, aligned.output_token_ids)
+        key = (aligned.prompt_token_ids, aligned.output_token_ids)
+        if key not in self._laws:
+            count = min(NUM_CANDIDATES, self._reference.info.vocab_size)
+            try:
+                found = _laws(self._reference.top_logprobs(*key, count), key[1])
+            except BadSequence:
+                found = None
+            _keep(self._laws, key, found)
+            return found
+        return self._laws[key]
 
     def distance(self, aligned: Aligned) -> Distance | None:
         """Return how far the answer is from this reference; None where it does not fit."""
+        if aligned not in self._distances:
+            found = self._distance(aligned)
+            _keep(self._distances, aligned, found)
+            return found
+        return self._distances[aligned]
+
+    def _distance(self, aligned: Aligned) -> Distance | None:
         known_R = self.laws(aligned)
         if known_R is None:
             return None
@@ -129,6 +139,12 @@ class Scorer:
             kl_nats=float(np.mean([kl for kl, _ in pairs])),
             max_gap_nats=max(gap for _, gap in pairs),
         )
+
+
+def _keep(memory: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    memory[key] = value
+    if len(memory) > _MAX_REMEMBERED:
+        memory.popitem(last=False)
 
 
 def align(probe: Probe, answer: ProbeAnswer, scorer: Scorer) -> Aligned | None:
@@ -176,7 +192,7 @@ def named(
     return both
 
 
-def _laws(top: TopLogprobs, output: tuple[int, ...]) -> list[dict[int, float]]:
+def _laws(top: TopLogprobs, output: tuple[int, ...]) -> list[Law]:
     known = []
     for row, token_id in enumerate(output):
         tokens = dict(

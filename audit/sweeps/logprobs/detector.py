@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from audit.judge.intervals import lower_limit
 from audit.sweep_records import (
     Candidate,
     Endpoint,
@@ -20,7 +21,7 @@ from audit.sweep_records import (
     Visible,
 )
 from audit.sweeps.detector import Section, Tools
-from audit.sweeps.logprobs.compare import Scorer
+from audit.sweeps.logprobs.compare import Aligned, Scorer
 from audit.sweeps.logprobs.law import DistanceLaw, read_law, uniform_log_likelihood
 from audit.sweeps.logprobs.measure import Measured, measure_kl, measure_tracking
 from audit.sweeps.logprobs.plan import (
@@ -35,6 +36,16 @@ from audit.sweeps.logprobs.sections import check_members
 from audit.sweeps.logprobs.visible import describe, requests_needed, smallest_share
 
 _NO_LOGPROBS = "The endpoint gives no log-probabilities, so nothing can be said with them."
+
+
+#: Distances of candidates that are kept from look to look.
+_MAX_REMEMBERED = 20_000
+
+#: Error of how often the candidates show a tell, all together.
+_TELL_RATE_ERROR = 0.05
+
+#: By candidate and answer, the distance had the candidate given its log-probabilities.
+Memory = dict[str, dict[Aligned, float | None]]
 
 
 class LogprobKl:
@@ -53,6 +64,7 @@ class LogprobKl:
         self._tools = tools
         self._settings = settings or LogprobSettings()
         self._scorers = scorers(tools)
+        self._memory: Memory = {}
         self._law = None if section is None else kl_law(section, self._settings)
 
     def plan(self, endpoint: Endpoint, seed: bytes, num_probes: int) -> tuple[Probe, ...]:
@@ -65,7 +77,7 @@ class LogprobKl:
             Reading(detector=KL_ID, tier=self.tier, status=ReadingStatus.READ),
             endpoint,
             probed,
-            Distances(self._tools, self._law, self._scorers, measure_kl),
+            Distances(self._tools, self._law, self._scorers, measure_kl, self._memory),
         )
 
 
@@ -94,6 +106,7 @@ class LogprobTracking:
         self._settings = settings or LogprobSettings()
         self._series_seed = series_seed
         self._scorers = scorers(tools)
+        self._memory: Memory = {}
         self._law = None if section is None else tracking_law(section, self._settings)
 
     def plan(self, endpoint: Endpoint, seed: bytes, num_probes: int) -> tuple[Probe, ...]:
@@ -107,7 +120,7 @@ class LogprobTracking:
             Reading(detector=TRACKING_ID, tier=self.tier, status=ReadingStatus.READ),
             endpoint,
             probed,
-            Distances(self._tools, self._law, self._scorers, measure_tracking),
+            Distances(self._tools, self._law, self._scorers, measure_tracking, self._memory),
         )
 
 
@@ -119,6 +132,19 @@ class Distances:
     law: DistanceLaw | None
     scorers: Mapping[str, Scorer]
     measure: Callable[[Sequence[Probed], Scorer], Measured]
+    memory: Memory
+
+    def of_attacks(self, measured: Measured) -> dict[str, list[float]]:
+        """Return the distances had each candidate answered, by its name."""
+        if sum(map(len, list(self.memory.values()))) > _MAX_REMEMBERED:
+            self.memory.clear()
+        return {
+            name: measured.as_answered_by(
+                scorer, self.scorers["honest"], self.memory.setdefault(name, {})
+            )
+            for name, scorer in self.scorers.items()
+            if name != "honest"
+        }
 
 
 def scorers(tools: Tools) -> dict[str, Scorer]:
@@ -179,14 +205,15 @@ def read_distances(
         for name, scorer in how.scorers.items()
         if name != "honest"
     }
+    attacks = how.of_attacks(measured)
     return replace(
         draft,
         log_e_nats_N=tuple(log_e[index] for index in measured.num_distances_N),
         tells="".join(str(int(d > law.tell_threshold_nats)) for d in measured.distances),
         honest_tell_rate=law.honest_tell_rate,
-        statistics=_statistics(measured),
+        statistics=(*_statistics(measured), *_tell_rates(attacks, law)),
         candidates=_candidates(measured, others, law),
-        visible=_visible(measured, probed, how, law),
+        visible=_visible(measured, attacks, how, law),
     )
 
 
@@ -195,6 +222,21 @@ def _statistics(measured: Measured) -> tuple[tuple[str, float], ...]:
         ("median_distance_nats", float(np.median(measured.distances))),
         ("max_distance_nats", float(np.max(measured.distances))),
         ("max_logprob_gap_nats", measured.max_gap_nats),
+    )
+
+
+def _tell_rates(
+    attacks: Mapping[str, Sequence[float]], law: DistanceLaw
+) -> tuple[tuple[str, float], ...]:
+    """Return how often each candidate would have shown a tell here, as lower limits."""
+    share = _TELL_RATE_ERROR / max(1, len(attacks))
+    return tuple(
+        (
+            f"tell_rate:{name}",
+            float(lower_limit(sum(d > law.tell_threshold_nats for d in seen), len(seen), share)),
+        )
+        for name, seen in attacks.items()
+        if seen
     )
 
 
@@ -213,7 +255,10 @@ def _candidates(
 
 
 def _visible(
-    measured: Measured, probed: Sequence[Probed], how: Distances, law: DistanceLaw
+    measured: Measured,
+    attacks: Mapping[str, Sequence[float]],
+    how: Distances,
+    law: DistanceLaw,
 ) -> Visible:
     """Return what these prompts would have shown of the candidates."""
     power, threshold = how.tools.power, how.tools.log_threshold_nats
@@ -225,10 +270,8 @@ def _visible(
         log_threshold=threshold,
     )
     needed = []
-    for name, scorer in how.scorers.items():
-        if name != "honest":
-            seen = measured.as_answered_by(scorer, how.scorers["honest"])
-            random = generator(b"visible", f"{name}/{len(seen)}")
-            count = requests_needed(seen, law, random, power=power, log_threshold=threshold)
-            needed.append((name, None if count is None else count * measured.requests_each))
+    for name, seen in attacks.items():
+        random = generator(b"visible", f"{name}/{len(seen)}")
+        count = requests_needed(seen, law, random, power=power, log_threshold=threshold)
+        needed.append((name, None if count is None else count * measured.requests_each))
     return describe(power, share, needed, measured.num_used)

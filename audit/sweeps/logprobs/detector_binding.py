@@ -51,6 +51,12 @@ class WeighedAnswer:
     aligned: Aligned
 
 
+#: What answers say, by probe and answer; None for those that say nothing.
+Memory = dict[tuple[str, Aligned], WeighedAnswer | None]
+
+_MAX_REMEMBERED = 4096
+
+
 class LogprobBinding:
     """Reads whether tokens follow the log-probabilities that come with them."""
 
@@ -67,6 +73,7 @@ class LogprobBinding:
         self._tools = tools
         self._settings = settings or LogprobSettings()
         self._scorers = scorers(tools)
+        self._memory: Memory = {}
         self._rate = None if section is None else binding_law(section, self._settings)
 
     def plan(self, endpoint: Endpoint, seed: bytes, num_probes: int) -> tuple[Probe, ...]:
@@ -92,7 +99,10 @@ class LogprobBinding:
             )
         honest = self._scorers["honest"]
         foreign = [scorer for name, scorer in self._scorers.items() if name != "honest"]
-        weighed = weigh_binding(probed, honest, foreign)
+        if len(self._memory) > _MAX_REMEMBERED:
+            # other threads may still hold the old one
+            self._memory = {}
+        weighed = weigh_binding(probed, honest, foreign, self._memory)
         if not weighed:
             return replace(
                 draft,
@@ -127,31 +137,46 @@ class LogprobBinding:
 
 
 def weigh_binding(
-    probed: Sequence[Probed], scorer: Scorer, candidates: Sequence[Scorer]
+    probed: Sequence[Probed],
+    scorer: Scorer,
+    candidates: Sequence[Scorer],
+    known: Memory | None = None,
 ) -> list[WeighedAnswer]:
-    """Return what each usable answer says; a prompt counts once."""
+    """Return what each usable answer says; a prompt counts once.
+
+    `known` holds what earlier looks found with the same models, and takes what is new.
+    """
+    memory = {} if known is None else known
     weighed: list[WeighedAnswer] = []
     seen: set[tuple[int, ...]] = set()
     for item in probed:
         aligned = align(item.probe, item.answer, scorer)
         if aligned is None or aligned.prompt_token_ids in seen:
             continue
-        salt = str(json.loads(item.probe.expected_json).get("salt", ""))
-        outcomes = outcomes_of(aligned, item.probe.wants_logprobs or 0, salt, scorer)
-        if not outcomes:
-            continue
-        seen.add(aligned.prompt_token_ids)
-        is_greedy = item.probe.group == "greedy"
-        ratios_A = log_ratios(outcomes, aligned, candidates)
-        weighed.append(
-            WeighedAnswer(
-                is_greedy=is_greedy,
-                is_violation=is_greedy and is_not_favourite(outcomes),
-                log_ratios_A=np.zeros_like(ratios_A) if is_greedy else ratios_A,
-                aligned=aligned,
-            )
-        )
+        key = (item.probe.probe_id, aligned)
+        answer = memory[key] if key in memory else _weighed(item.probe, aligned, scorer, candidates)
+        memory[key] = answer
+        if answer is not None:
+            seen.add(aligned.prompt_token_ids)
+            weighed.append(answer)
     return weighed
+
+
+def _weighed(
+    probe: Probe, aligned: Aligned, scorer: Scorer, candidates: Sequence[Scorer]
+) -> WeighedAnswer | None:
+    salt = str(json.loads(probe.expected_json).get("salt", ""))
+    outcomes = outcomes_of(aligned, probe.wants_logprobs or 0, salt, scorer)
+    if not outcomes:
+        return None
+    is_greedy = probe.group == "greedy"
+    ratios_A = log_ratios(outcomes, aligned, candidates)
+    return WeighedAnswer(
+        is_greedy=is_greedy,
+        is_violation=is_greedy and is_not_favourite(outcomes),
+        log_ratios_A=np.zeros_like(ratios_A) if is_greedy else ratios_A,
+        aligned=aligned,
+    )
 
 
 def sampled_log_e(weighed: Sequence[WeighedAnswer]) -> float:

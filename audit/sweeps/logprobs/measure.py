@@ -34,24 +34,33 @@ class Measured:
         """Number of usable answers."""
         return len(self.num_distances_N)
 
-    def as_answered_by(self, candidate: Scorer, honest: Scorer) -> list[float]:
-        """Return the distances had a candidate given the log-probabilities of these tokens."""
-        found = []
+    def as_answered_by(
+        self, candidate: Scorer, honest: Scorer, known: dict[Aligned, float | None]
+    ) -> list[float]:
+        """Return the distances had a candidate given the log-probabilities of these tokens.
+
+        `known` holds those of earlier looks, and takes the new ones.
+        """
         for aligned in self.scored:
-            laws = candidate.laws(aligned)
-            if laws is None:
-                continue
-            positions = tuple(
-                _position(law, token_id, self.num_top)
-                for law, token_id in zip(laws, aligned.output_token_ids, strict=True)
-            )
-            answered = Aligned(
-                prompt_token_ids=aligned.prompt_token_ids,
-                output_token_ids=aligned.output_token_ids,
-                positions=positions,
-            )
-            found.append(self._distance(answered, honest))
+            if aligned not in known:
+                known[aligned] = self._answered_by(candidate, honest, aligned)
+        found = [known[aligned] for aligned in self.scored]
         return [distance for distance in found if distance is not None]
+
+    def _answered_by(self, candidate: Scorer, honest: Scorer, aligned: Aligned) -> float | None:
+        laws = candidate.laws(aligned)
+        if laws is None:
+            return None
+        positions = tuple(
+            _position(law, token_id, self.num_top)
+            for law, token_id in zip(laws, aligned.output_token_ids, strict=True)
+        )
+        answered = Aligned(
+            prompt_token_ids=aligned.prompt_token_ids,
+            output_token_ids=aligned.output_token_ids,
+            positions=positions,
+        )
+        return self._distance(answered, honest)
 
     def _distance(self, answered: Aligned, honest: Scorer) -> float | None:
         if self.is_mean:

@@ -14,7 +14,7 @@ from scipy import special
 
 from audit.errors import CalibrationError
 from audit.judge.betting import BetGrid, log_bets
-from audit.judge.intervals import upper_limit
+from audit.judge.intervals import lower_limit, upper_limit
 from audit.ports import ProbeReference
 from audit.sweep_records import Probed
 from audit.sweeps.detector import HonestAnswers
@@ -85,6 +85,23 @@ def require_answers(num_by_variant: Mapping[str, int], least: int = MIN_ANSWERS)
             f"the honest variant {name!r} has {num_by_variant[name]} usable answers, "
             f"{least} are needed: record more"
         )
+
+
+def tell_rates(tells: Mapping[str, Float64Array], error: float) -> dict[str, float]:
+    """Return how often each attack shows a sign at least, right for all with probability 1 - error.
+
+    The lower limit, because a rate that is taken too high makes bounds on a share too low.
+    """
+    share = error / max(1, len(tells))
+    return {
+        name: float(lower_limit(tell_N.sum(), len(tell_N), share)) if len(tell_N) else 0.0
+        for name, tell_N in sorted(tells.items())
+    }
+
+
+def tell_statistics(rates: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """Return a reading's statistics that say how often each attack shows a sign."""
+    return tuple((f"tell_rate:{name}", rate) for name, rate in rates.items())
 
 
 def log_e_process(
@@ -186,6 +203,13 @@ class SectionReader:
             self.as_number(values[key], f"{name}.{key}", _SMALLEST_BOUND, _LARGEST_BOUND)
             for key in keys
         ]
+
+    def tell_rates(self) -> dict[str, float]:
+        """Return what `tell_rates` gave, by attack. Raises: CalibrationError."""
+        return {
+            name: self.as_number(value, f"tellRates.{name}", 0.0, 1.0)
+            for name, value in sorted(self.mapping("tellRates").items())
+        }
 
     def nested(self, name: str) -> "SectionReader":
         """Return a reader of a member that is an object. Raises: CalibrationError."""

@@ -18,6 +18,7 @@ from audit.sweeps.text.detector_rank import (
     NUM_JUDGED,
     RANK_ID,
     SCORES,
+    TELL_FEATURE,
     Ranker,
     RankSettings,
 )
@@ -59,22 +60,26 @@ class RankCalibrator:
         attacks = calibrate.attacks_on(
             self.attacks, honest, self.tools.candidates, RANK_ID, most=_NUM_TRIED
         )
+        attacked = {name: _judged(_features(ranker, probed)) for name, probed in attacks.items()}
         table = {
             name: power.needed_requests(
                 pooled_NF,
-                _judged(_features(ranker, probed)),
+                values_NF,
                 bounds_F=[bound for score in SCORES[:NUM_JUDGED] for bound in bounds[score]],
                 weights_F=[weight / NUM_JUDGED for weight in FEATURE_WEIGHTS * NUM_JUDGED],
                 grid=text_grid(),
                 log_threshold_nats=self.tools.log_threshold_nats,
                 power=self.tools.power,
             )
-            for name, probed in attacks.items()
+            for name, values_NF in attacked.items()
         }
         return {
             "settings": self.settings.members(),
             "variants": {name: len(f[SCORES[0]]) for name, f in sorted(features.items())},
             "bounds": {s: dict(zip(FEATURE_NAMES, bounds[s], strict=True)) for s in SCORES},
+            "tellRates": calibrate.tell_rates(
+                {name: values_NF[:, TELL_FEATURE] for name, values_NF in attacked.items()}, error
+            ),
             "power": power.power_json(table),
         }
 

@@ -49,17 +49,18 @@ class RatioCalibrator:
         attacks = calibrate.attacks_on(
             self.attacks, honest, self.tools.candidates, RATIO_ID, most=_NUM_TRIED
         )
+        attacked = {name: scores.features(probed) for name, probed in attacks.items()}
         table = {
             name: power.needed_requests(
                 pooled_NF,
-                scores.features(probed),
+                values_NF,
                 bounds_F=bounds,
                 weights_F=weights,
                 grid=text_grid(),
                 log_threshold_nats=self.tools.log_threshold_nats,
                 power=self.tools.power,
             )
-            for name, probed in attacks.items()
+            for name, values_NF in attacked.items()
         }
         return {
             "settings": self.settings.members(),
@@ -73,5 +74,8 @@ class RatioCalibrator:
                 for n, name in enumerate(names)
             },
             "tellRate": bounds[-1],
+            "tellRates": calibrate.tell_rates(
+                {name: values_NF[:, -1] for name, values_NF in attacked.items()}, error
+            ),
             "power": power.power_json(table),
         }

@@ -2,10 +2,10 @@
 
 The plan is cut into blocks of prompts. Once all answers of a block are in, they are compared with
 as many local ones, drawn then with a seed of the plan, by a permutation test within prompts; its
-p-value is turned into an e-value, and
-those of blocks multiply, because every block has prompts and local answers of its own. With
-several honest references the largest p-value counts: all of them must be contradicted. Source of
-the test: "Model equality testing" (arXiv 2410.20247); there it is done once, at a fixed size.
+p-value is turned into an e-value, and those of blocks multiply, because every block has prompts and
+local answers of its own. With several honest references the largest p-value counts: all of them
+must be contradicted. Source of the test: "Model equality testing" (arXiv 2410.20247); there it is
+done once, at a fixed size.
 """
 
 from collections.abc import Mapping, Sequence

@@ -35,11 +35,11 @@ RANK_ID = "conformal-rank/1"
 SCORES = ("log-likelihood", "log-rank", "length")
 NUM_JUDGED = 2
 
-#: The sign that honest answers show seldom: among the unlikeliest of its prompt.
-_TELL = "low-0.1"
-
 FEATURE_NAMES = tuple(name for name, _ in FEATURES)
 FEATURE_WEIGHTS = tuple(weight for _, weight in FEATURES)
+
+#: The sign that honest answers show seldom: among the unlikeliest of its prompt by the first score.
+TELL_FEATURE = FEATURE_NAMES.index("low-0.1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class ConformalRank:
         }
         judged = [log_e[score] for score in SCORES[:NUM_JUDGED]]
         total_N = np.logaddexp.reduce(judged) - np.log(NUM_JUDGED)
-        tells_N = features_of(ranks[SCORES[0]])[:, FEATURE_NAMES.index(_TELL)]
+        tells_N = features_of(ranks[SCORES[0]])[:, TELL_FEATURE]
         statistics = [
             (f"{name}:{score}", value)
             for score in SCORES
@@ -155,10 +155,10 @@ class ConformalRank:
             status=ReadingStatus.READ,
             log_e_nats_N=tuple(float(value) for value in total_N),
             tells="".join("1" if tell else "0" for tell in tells_N),
-            honest_tell_rate=bounds.by_score[SCORES[0]][FEATURE_NAMES.index(_TELL)],
+            honest_tell_rate=bounds.by_score[SCORES[0]][TELL_FEATURE],
             num_sent=num_sent,
             num_used=len(used),
-            statistics=tuple(statistics),
+            statistics=(*statistics, *calibrate.tell_statistics(bounds.tell_rates)),
             visible=power.visible(bounds.power, len(used), power=self._tools.power),
         )
 
@@ -166,6 +166,7 @@ class ConformalRank:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bounds:
     by_score: Mapping[str, Sequence[float]]
+    tell_rates: Mapping[str, float]
     power: power.PowerTable
 
 
@@ -232,9 +233,11 @@ def _uniform(probe_id: str, score: str) -> float:
 
 def _read_section(section: Section, settings: RankSettings) -> _Bounds:
     reader = calibrate.SectionReader(section, RANK_ID)
-    reader.members("settings", "variants", "bounds", "power").settings(settings.members())
+    reader.members("settings", "variants", "bounds", "tellRates", "power")
+    reader.settings(settings.members())
     bounds = reader.nested("bounds").members(*SCORES)
     return _Bounds(
         by_score={score: bounds.rates(score, FEATURE_NAMES) for score in SCORES},
+        tell_rates=reader.tell_rates(),
         power=power.read_power(reader),
     )

@@ -161,7 +161,7 @@ class CandidateRatio:
             honest_tell_rate=bounds.tell_rate,
             num_sent=num_sent,
             num_used=len(used),
-            statistics=tuple(statistics),
+            statistics=(*statistics, *calibrate.tell_statistics(bounds.tell_rates)),
             candidates=tuple(
                 Candidate(name=name, log_likelihood_nats=float(values_N.sum()))
                 for name, values_N in explained
@@ -205,6 +205,7 @@ class RatioScores:
 class _Bounds:
     by_candidate: Mapping[str, Sequence[float]]
     tell_rate: float
+    tell_rates: Mapping[str, float]
     power: power.PowerTable
 
 
@@ -217,7 +218,7 @@ def _share_bounds(name: str, ratio_N: Float64Array) -> tuple[tuple[str, float], 
 
 def _read_section(section: Section, settings: RatioSettings) -> _Bounds:
     reader = calibrate.SectionReader(section, RATIO_ID)
-    reader.members("settings", "variants", "bounds", "tellRate", "power")
+    reader.members("settings", "variants", "bounds", "tellRate", "tellRates", "power")
     reader.settings(settings.members())
     bounds = reader.nested("bounds")
     return _Bounds(
@@ -225,5 +226,6 @@ def _read_section(section: Section, settings: RatioSettings) -> _Bounds:
             name: bounds.rates(name, temper_names()) for name in sorted(reader.mapping("bounds"))
         },
         tell_rate=reader.number("tellRate", 0.0, 1.0),
+        tell_rates=reader.tell_rates(),
         power=power.read_power(reader),
     )

@@ -197,3 +197,38 @@ def _run(
     )
     outcome = SweepOutcome.VOID if is_void else SweepOutcome.INCONSISTENT
     return a_run(number, (*findings, *controls), outcome=outcome)
+
+
+def poisoned(finding: EndpointFinding) -> EndpointFinding:
+    readings = tuple(
+        replace(
+            reading,
+            reason=HOSTILE,
+            statistics=((HOSTILE, 1.0),),
+            notes=(HOSTILE,),
+            misconfigurations=(Misconfiguration(check=HOSTILE, is_decisive=True, detail=HOSTILE),),
+            candidates=tuple(replace(c, name=HOSTILE) for c in reading.candidates),
+        )
+        for reading in finding.readings
+    )
+    return replace(
+        finding,
+        endpoint=HOSTILE,
+        statement=HOSTILE,
+        explanation=HOSTILE,
+        readings=readings,
+        changes=tuple(replace(c, statement=HOSTILE, since_run=HOSTILE) for c in finding.changes),
+    )
+
+
+def hostile_runs() -> list[SweepResult]:
+    return [
+        a_run(
+            k,
+            (poisoned(a_finding("x", SweepOutcome.INCONSISTENT, k)),),
+            run_id=f"{k}{HOSTILE}",
+            statement=HOSTILE,
+            recording_digest=HOSTILE,
+        )
+        for k in range(3)
+    ]

@@ -60,7 +60,7 @@ def test_ranks_are_uniform_where_baseline_and_token_are_drawn_alike() -> None:
     ranks = []
     for _ in range(3000):
         picks = rng.choice(5, size=21, p=shares)
-        cell = replace(CELL, baseline=Counter(map(str, picks[:-1])), _places={})
+        cell = replace(CELL, baseline=Counter(map(str, picks[:-1])), _places={}, _ratios={})
         ranks.append(cell.place(str(picks[-1])).rank(float(rng.random())))
     for level in (0.05, 0.1, 0.25, 0.5, 0.9):
         share = float((np.asarray(ranks) <= level).mean())

@@ -58,7 +58,7 @@ def answers(
         )
         for probe in probes
     ]
-    drawn = model.generate(requests, batch_size=8)
+    drawn = model.generate(requests, batch_size=32)
     probed = []
     for probe, request, output in zip(probes, requests, drawn, strict=True):
         top = other.top_logprobs(request.prompt_token_ids, output, 5)
@@ -92,21 +92,21 @@ def answers(
 
 @cache
 def kl_section() -> Section:
-    probes = KL.plan(ENDPOINT, b"calibration", 80)
+    probes = KL.plan(ENDPOINT, b"calibration", 60)
     honest = {copy: answers(probes, copy) for copy in ("bfloat16", "float32")}
     return KlCalibrator(TOOLS, SETTINGS).fit(honest, error=ERROR)
 
 
 @cache
 def tracking_section() -> Section:
-    probes = TRACKING.plan(ENDPOINT, b"calibration", 120)
+    probes = TRACKING.plan(ENDPOINT, b"calibration", 80)
     honest = {copy: answers(probes, copy) for copy in ("bfloat16", "float32")}
     return TrackingCalibrator(TOOLS, SETTINGS).fit(honest, error=ERROR)
 
 
 @cache
 def binding_section() -> Section:
-    probes = BINDING.plan(ENDPOINT, b"calibration", 60)
+    probes = BINDING.plan(ENDPOINT, b"calibration", 50)
     return BindingCalibrator(TOOLS, SETTINGS).fit(
         {"bfloat16": answers(probes, "bfloat16")}, error=ERROR
     )
@@ -169,14 +169,17 @@ def test_a_prompt_counts_once_and_failures_add_nothing() -> None:
 
 def test_tracking_waits_for_all_answers_to_a_prompt() -> None:
     detector = LogprobTracking(TOOLS, tracking_section(), SETTINGS)
-    probes = detector.plan(ENDPOINT, b"test", 40)
-    assert len({probe.prompt for probe in probes}) == 20
+    probes = detector.plan(ENDPOINT, b"test", 30)
+    assert len({probe.prompt for probe in probes}) == 15
     honest = detector.read(ENDPOINT, answers(probes, "float32"))
     assert max(honest.log_e_nats_N) < 1.0
-    assert (honest.num_used, len(honest.tells)) == (40, 20)
+    assert (honest.num_used, len(honest.tells)) == (30, 15)
     foreign = detector.read(ENDPOINT, answers(probes, "sibling"))
     assert foreign.log_e_nats_N[0] == 0.0 and max(foreign.log_e_nats_N) >= 4.6
-    assert foreign.tells.count("1") >= 15
+    assert foreign.tells.count("1") >= 11
+    # tells are set against a rate for each prompt, and attacks have theirs
+    assert foreign.honest_tell_rate is not None and foreign.honest_tell_rate < 0.5
+    assert {"tell_rate:int4-g32", "tell_rate:sibling"} <= set(dict(foreign.statistics))
 
 
 def test_tracking_asks_a_series_the_same_prompts_in_every_run() -> None:
@@ -198,7 +201,7 @@ def test_binding_finds_text_of_a_sibling_under_true_log_probabilities() -> None:
     assert max(detector.read(ENDPOINT, probed).log_e_nats_N) >= 4.6
     # its numbers are the claimed model's, so distances alone see nothing
     kl = LogprobKl(TOOLS, kl_section(), SETTINGS)
-    laundered = answers(kl.plan(ENDPOINT, b"test", 12), "sibling", logprobs_of="bfloat16")
+    laundered = answers(kl.plan(ENDPOINT, b"test", 8), "sibling", logprobs_of="bfloat16")
     assert max(kl.read(ENDPOINT, laundered).log_e_nats_N) < 1.0
 
 
@@ -268,7 +271,7 @@ def test_a_calibration_needs_answers_and_a_probability() -> None:
 
 
 def test_an_engine_whose_numbers_are_not_its_law_cannot_be_calibrated() -> None:
-    probes = BINDING.plan(ENDPOINT, b"launder", 60)
+    probes = BINDING.plan(ENDPOINT, b"launder", 50)
     honest = {"odd": answers(probes, "sibling", logprobs_of="bfloat16")}
     with pytest.raises(CalibrationError, match="leave logprob-binding/1 out"):
         BindingCalibrator(TOOLS, SETTINGS).fit(honest, error=ERROR)

@@ -4,12 +4,10 @@ import base64
 import hashlib
 import math
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib
@@ -18,8 +16,6 @@ import pytest
 from audit.errors import ConfigurationError, InvalidRequest
 from audit.sweep_records import (
     ChangeKind,
-    EndpointFinding,
-    Misconfiguration,
     SweepOutcome,
     SweepResult,
 )
@@ -34,61 +30,13 @@ from tests.unit.sweeps.page_examples import (
     a_finding,
     a_reading,
     a_run,
+    hostile_runs,
     many_runs,
 )
+from tests.unit.sweeps.page_outline import outlined, told
 from tests.unit.sweeps.small_run import endpoint, stored_plan
 
 REPOSITORY = Path(__file__).parents[3]
-VOID_ELEMENTS = {"meta", "br", "link", "img", "hr"}
-
-
-class Outline(HTMLParser):
-    """Follows every element to its end, and gathers what pages must have."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.children: dict[int, list[str]] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        members = dict(attrs)
-        assert len(members) == len(attrs), f"{tag} has an attribute twice"
-        self.elements.append((tag, members))
-        if "id" in members:
-            self.ids.append(members["id"] or "")
-        if "href" in members:
-            self.links.append(members["href"] or "")
-        if tag not in VOID_ELEMENTS:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID_ELEMENTS:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag, f"</{tag}> closes another element"
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text.append(data)
-
-
-def outlined(page: SweepPage) -> Outline:
-    outline = Outline()
-    outline.feed(page.html)
-    outline.close()
-    assert outline.open == []
-    return outline
-
-
-def told(page: SweepPage) -> str:
-    return " ".join(" ".join(outlined(page).text).split())
 
 
 def rendered(runs: list[SweepResult]) -> SweepPage:
@@ -204,41 +152,6 @@ def test_changes_are_told_with_the_run_they_began_in() -> None:
     text = told(rendered([replace(runs[-1], findings=(replace(finding, changes=kinds),))]))
     for part in ("a blip:", "a step:", "a ramp:", "an alternation", "too young", "no change"):
         assert part in text
-
-
-def poisoned(finding: EndpointFinding) -> EndpointFinding:
-    readings = tuple(
-        replace(
-            reading,
-            reason=HOSTILE,
-            statistics=((HOSTILE, 1.0),),
-            notes=(HOSTILE,),
-            misconfigurations=(Misconfiguration(check=HOSTILE, is_decisive=True, detail=HOSTILE),),
-            candidates=tuple(replace(c, name=HOSTILE) for c in reading.candidates),
-        )
-        for reading in finding.readings
-    )
-    return replace(
-        finding,
-        endpoint=HOSTILE,
-        statement=HOSTILE,
-        explanation=HOSTILE,
-        readings=readings,
-        changes=tuple(replace(c, statement=HOSTILE, since_run=HOSTILE) for c in finding.changes),
-    )
-
-
-def hostile_runs() -> list[SweepResult]:
-    return [
-        a_run(
-            k,
-            (poisoned(a_finding("x", SweepOutcome.INCONSISTENT, k)),),
-            run_id=f"{k}{HOSTILE}",
-            statement=HOSTILE,
-            recording_digest=HOSTILE,
-        )
-        for k in range(3)
-    ]
 
 
 def test_what_endpoints_say_stays_text() -> None:
@@ -430,42 +343,3 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, page: SweepPag
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot write the page to"):
         write_page(page, tmp_path / "file")
-
-
-def browse(page: Path, window: str, tmp_path: Path) -> list[str]:
-    """Return what the browser's console said of the page."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("needs chromium")
-    command = [
-        browser,
-        *("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
-        *("--hide-scrollbars", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'p'}"),
-        *(f"--window-size={window}", f"--screenshot={tmp_path / 'page.png'}", page.as_uri()),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr[-2_000:]
-    assert len((tmp_path / "page.png").read_bytes()) > 50_000
-    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-@pytest.mark.parametrize("window", ["1000,6000", "500,6000"])
-def test_a_browser_shows_it_without_a_complaint(
-    window: str, tmp_path: Path, page: SweepPage
-) -> None:
-    assert browse(write_page(page, tmp_path), window, tmp_path) == []
-
-
-def test_a_browser_shows_the_worst_page_without_a_complaint(tmp_path: Path) -> None:
-    page = render_sweep(hostile_runs(), POLICY, title=HOSTILE)
-    assert browse(write_page(page, tmp_path), "900,4000", tmp_path) == []
-
-
-def test_the_browser_does_complain_of_a_style_that_the_policy_does_not_admit(
-    tmp_path: Path, page: SweepPage
-) -> None:
-    """What makes the tests above worth something."""
-    path = tmp_path / "sweep.html"
-    path.write_text(page.html.replace("<style>", "<style> "), encoding="utf-8")
-    complaints = browse(path, "900,4000", tmp_path)
-    assert any("Content Security Policy" in line for line in complaints)

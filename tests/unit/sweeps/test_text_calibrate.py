@@ -1,11 +1,14 @@
 """Honest bounds cover, bets at the bound are fair, and the power table means what it says."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from audit.errors import CalibrationError
 from audit.sweep_records import ApiStyle
-from audit.sweeps.text.calibrate import bounds_of, log_e_process, upper_mean
+from audit.sweeps.text.calibrate import bounds_of, log_e_process, tell_rates, upper_mean
+from audit.sweeps.text.memory import Remembered
 from audit.sweeps.text.power import LOOKS, SHARES, PowerTable, needed_requests, visible
 from audit.sweeps.text.rank import FEATURES, features_of, text_grid
 from audit.sweeps.text.ratio import TEMPERS, temper_names, tempered
@@ -139,3 +142,23 @@ def test_seeds_fit_every_server() -> None:
     seeds = {derived_seed(b"s", f"{n}") for n in range(1000)}
     assert len(seeds) == 1000
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_values_are_made_once_and_the_oldest_are_forgotten() -> None:
+    made: list[int] = []
+
+    def make(value: int) -> int:
+        made.append(value)
+        return value
+
+    memory = Remembered[int, int](2)
+    asked = [1, 1, 2, 3, 3, 1]
+    assert [memory.get(key, partial(make, key)) for key in asked] == asked
+    assert made == [1, 2, 3, 1]
+
+
+def test_rates_of_signs_are_lower_limits() -> None:
+    rates = tell_rates({"always": np.ones(40), "never": np.zeros(40), "none": np.zeros(0)}, 0.05)
+    assert rates["never"] == rates["none"] == 0.0
+    # all of 40 at a third of 5 %: the rate whose 40th power is that
+    assert rates["always"] == pytest.approx((0.05 / 3) ** (1 / 40))

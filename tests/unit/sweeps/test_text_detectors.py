@@ -18,6 +18,7 @@ from audit.sweeps.text.detector_mmd import MmdSettings, TextMmd
 from audit.sweeps.text.detector_rank import ConformalRank, RankSettings
 from audit.sweeps.text.detector_ratio import CandidateRatio, RatioSettings
 from audit.sweeps.text.samples import answer_locally
+from tests.support.example_model import example_reference
 from tests.unit.sweeps.text_arms import (
     CHAT_ENDPOINT,
     ENDPOINT,
@@ -28,9 +29,9 @@ from tests.unit.sweeps.text_arms import (
     tools,
 )
 
-RANK = RankSettings(num_local=5, max_tokens=8)
+RANK = RankSettings(num_local=5, max_tokens=6)
 MMD = MmdSettings(answers_per_prompt=5, prompts_per_block=2, max_tokens=6, num_permutations=500)
-RATIO = RatioSettings(max_tokens=32)
+RATIO = RatioSettings(max_tokens=24)
 
 
 @cache
@@ -43,45 +44,83 @@ def rank_section() -> Section:
 
 @cache
 def mmd_section() -> Section:
-    probes = TextMmd(tools(), None, MMD).plan(ENDPOINT, b"calibration", 120)
     return MmdCalibrator(tools=tools(), settings=MMD, attacks={}).fit(
-        {"bf16": honest_answers(probes)}, error=0.01
+        {"bf16": honest_answers(mmd_calibration_plan())}, error=0.01
     )
+
+
+@cache
+def mmd_calibration_plan() -> tuple[Probe, ...]:
+    return TextMmd(tools(), None, MMD).plan(ENDPOINT, b"calibration", 110)
 
 
 @cache
 def ratio_section() -> Section:
-    probes = CandidateRatio(tools(), None, RATIO).plan(ENDPOINT, b"calibration", 100)
-    return RatioCalibrator(tools=tools(), settings=RATIO).fit(
-        {"bf16": honest_answers(probes)}, error=0.01
-    )
+    probes = CandidateRatio(tools(), None, RATIO).plan(ENDPOINT, b"calibration", 50)
+    return RatioCalibrator(
+        tools=tools(),
+        settings=RATIO,
+        attacks={"sibling": answer_locally(sibling(), probes[:30], b"tried")},
+    ).fit({"bf16": honest_answers(probes)}, error=0.01)
+
+
+@cache
+def rank() -> ConformalRank:
+    return ConformalRank(tools(), rank_section(), RANK)
+
+
+@cache
+def mmd() -> TextMmd:
+    return TextMmd(tools(), mmd_section(), MMD)
+
+
+@cache
+def ratio() -> CandidateRatio:
+    return CandidateRatio(tools(), ratio_section(), RATIO)
 
 
 @cache
 def rank_plan() -> tuple[Probe, ...]:
-    return ConformalRank(tools(), rank_section(), RANK).plan(ENDPOINT, b"run", 45)
+    return rank().plan(ENDPOINT, b"run", 45)
 
 
 @cache
 def mmd_plan() -> tuple[Probe, ...]:
-    return TextMmd(tools(), mmd_section(), MMD).plan(ENDPOINT, b"run", 60)
+    return mmd().plan(ENDPOINT, b"run", 60)
 
 
 @cache
 def ratio_plan() -> tuple[Probe, ...]:
-    return CandidateRatio(tools(), ratio_section(), RATIO).plan(ENDPOINT, b"run", 45)
+    return ratio().plan(ENDPOINT, b"run", 45)
+
+
+@cache
+def honest(plan: tuple[Probe, ...]) -> list[Probed]:
+    """Return what an honest endpoint answers; all tests share one day of it."""
+    return honest_answers(plan, b"another day")
+
+
+@cache
+def retuned(plan: tuple[Probe, ...], temperature: float) -> list[Probed]:
+    return retuned_answers(plan, temperature)
+
+
+@cache
+def substituted() -> list[Probed]:
+    """Return what the sibling answers to the plan of ratios."""
+    return answer_locally(sibling(), ratio_plan(), b"sibling")
 
 
 def read_rank(probed: Sequence[Probed]) -> Reading:
-    return ConformalRank(tools(), rank_section(), RANK).read(ENDPOINT, probed)
+    return rank().read(ENDPOINT, probed)
 
 
 def read_mmd(probed: Sequence[Probed]) -> Reading:
-    return TextMmd(tools(), mmd_section(), MMD).read(ENDPOINT, probed)
+    return mmd().read(ENDPOINT, probed)
 
 
 def read_ratio(probed: Sequence[Probed]) -> Reading:
-    return CandidateRatio(tools(), ratio_section(), RATIO).read(ENDPOINT, probed)
+    return ratio().read(ENDPOINT, probed)
 
 
 def test_plans_depend_on_the_seed_alone_and_prompts_are_text() -> None:
@@ -128,14 +167,14 @@ def test_honest_answers_are_no_evidence() -> None:
         (read_mmd, mmd_plan()),
         (read_ratio, ratio_plan()),
     ):
-        reading = read(honest_answers(plan, b"another day"))
+        reading = read(honest(plan))
         assert reading.status is ReadingStatus.READ
         assert reading.num_used == len(reading.log_e_nats_N) == len(plan)
         assert max(reading.log_e_nats_N) < 2.0
 
 
 def test_a_hotter_sampler_is_found_by_ranks() -> None:
-    reading = read_rank(retuned_answers(rank_plan(), 1.8))
+    reading = read_rank(retuned(rank_plan(), 1.8))
     assert reading.log_e_nats_N[-1] > 4.6
     tells = reading.tells.count("1") / len(reading.tells)
     assert reading.honest_tell_rate is not None
@@ -144,13 +183,13 @@ def test_a_hotter_sampler_is_found_by_ranks() -> None:
 
 
 def test_a_colder_sampler_is_found_by_ranks() -> None:
-    reading = read_rank(retuned_answers(rank_plan(), 0.3))
+    reading = read_rank(retuned(rank_plan(), 0.3))
     assert reading.log_e_nats_N[-1] > 4.6
     assert dict(reading.statistics)["mean_rank:log-likelihood"] > 0.7
 
 
 def test_a_colder_sampler_is_found_by_samples() -> None:
-    reading = read_mmd(retuned_answers(mmd_plan(), 0.2))
+    reading = read_mmd(retuned(mmd_plan(), 0.2))
     assert reading.log_e_nats_N[-1] > 4.6
     # evidence stands still within a block of ten answers
     assert all(reading.log_e_nats_N[k] == 0.0 for k in range(9))
@@ -158,7 +197,7 @@ def test_a_colder_sampler_is_found_by_samples() -> None:
 
 
 def test_a_sibling_is_found_and_named_by_ratios() -> None:
-    reading = read_ratio(answer_locally(sibling(), ratio_plan(), b"sibling"))
+    reading = read_ratio(substituted())
     assert reading.log_e_nats_N[-1] > 4.6
     likelihood = {c.name: c.log_likelihood_nats for c in reading.candidates}
     assert likelihood["sibling"] > likelihood["honest"]
@@ -168,24 +207,23 @@ def test_a_sibling_is_found_and_named_by_ratios() -> None:
 
 
 def test_the_share_of_honest_answers_is_bounded_from_above() -> None:
-    statistics = dict(read_ratio(honest_answers(ratio_plan(), b"share")).statistics)
+    statistics = dict(read_ratio(honest(ratio_plan())).statistics)
     assert statistics["share_low:sibling"] == 0.0
     assert statistics["share_high:sibling"] < 0.8
 
 
 def test_half_a_sibling_lies_between_the_bounds() -> None:
-    swapped = answer_locally(sibling(), ratio_plan(), b"half")
-    honest = honest_answers(ratio_plan(), b"other half")
-    mixed = [swapped[k] if k % 2 else honest[k] for k in range(len(honest))]
+    pairs = zip(substituted(), honest(ratio_plan()), strict=True)
+    mixed = [pair[k % 2] for k, pair in enumerate(pairs)]
     statistics = dict(read_ratio(mixed).statistics)
     assert statistics["share_low:sibling"] <= 0.5 <= statistics["share_high:sibling"]
 
 
 def test_a_recorded_run_reads_the_same_again_and_looks_are_prefixes() -> None:
     for read, plan, answers in (
-        (read_rank, rank_plan(), retuned_answers(rank_plan(), 1.8)),
-        (read_mmd, mmd_plan(), retuned_answers(mmd_plan(), 0.2)),
-        (read_ratio, ratio_plan(), answer_locally(sibling(), ratio_plan(), b"sibling")),
+        (read_rank, rank_plan(), retuned(rank_plan(), 1.8)),
+        (read_mmd, mmd_plan(), retuned(mmd_plan(), 0.2)),
+        (read_ratio, ratio_plan(), substituted()),
     ):
         whole = read(answers)
         assert read(answers) == whole
@@ -193,8 +231,31 @@ def test_a_recorded_run_reads_the_same_again_and_looks_are_prefixes() -> None:
         assert early.log_e_nats_N == whole.log_e_nats_N[:30], plan[0].detector
 
 
+def test_local_answers_do_not_depend_on_what_was_read_before() -> None:
+    """Another model object has a memory of its own: it draws the same, whatever it reads first."""
+    network = tools().reference.model.network  # type: ignore[attr-defined]
+    fresh = replace(tools(), reference=example_reference().with_network(network))
+    answers = honest(rank_plan())
+    late = ConformalRank(fresh, rank_section(), RANK)
+    late.read(ENDPOINT, answers[20:24])
+    assert late.read(ENDPOINT, answers[18:26]) == rank().read(ENDPOINT, answers[18:26])
+    blocks = honest(mmd_plan())
+    other = TextMmd(fresh, mmd_section(), MMD)
+    assert other.read(ENDPOINT, blocks[10:20]) == mmd().read(ENDPOINT, blocks[10:20])
+
+
+def test_readings_say_how_often_attacks_show_a_sign() -> None:
+    found = read_ratio(substituted())
+    rate = dict(found.statistics)["tell_rate:sibling"]
+    share = found.tells.count("1") / len(found.tells)
+    # a lower limit from 30 answers, which other answers seldom stay below
+    assert found.honest_tell_rate is not None
+    assert 0.0 < rate <= share + 0.1
+    assert "tellRates" in rank_section()
+
+
 def test_unanswered_probes_are_counted_and_add_nothing() -> None:
-    answers = retuned_answers(rank_plan(), 1.8)
+    answers = retuned(rank_plan(), 1.8)
     bad = [
         failed(item.probe, status)
         for item, status in zip(answers, list(AnswerStatus)[1:], strict=False)
@@ -209,7 +270,7 @@ def test_unanswered_probes_are_counted_and_add_nothing() -> None:
 
 
 def test_a_block_that_was_cut_short_is_not_read() -> None:
-    answers = retuned_answers(mmd_plan(), 0.2)
+    answers = retuned(mmd_plan(), 0.2)
     cut = [*answers[:9], failed(answers[9].probe, AnswerStatus.NOT_SENT)]
     reading = read_mmd(cut)
     assert reading.status is ReadingStatus.TOO_LITTLE
@@ -221,7 +282,7 @@ def test_a_block_that_was_cut_short_is_not_read() -> None:
 
 
 def test_empty_and_unusual_answers_are_scored_without_error() -> None:
-    answers = honest_answers(rank_plan(), b"unusual")
+    answers = honest(rank_plan())
     odd = ["", " \n", "\ufffd", "\x00\x07", "\U0001f600" * 40, "a" * 5000, "<|endoftext|>"]
     changed = [
         Probed(probe=item.probe, answer=replace(item.answer, text=text))
@@ -238,12 +299,12 @@ def test_empty_and_unusual_answers_are_scored_without_error() -> None:
 
 
 def test_what_could_have_been_seen_is_said() -> None:
-    visible = read_ratio(answer_locally(sibling(), ratio_plan(), b"sibling")).visible
+    visible = read_ratio(substituted()).visible
     assert visible is not None
     assert dict(visible.needed)["sibling"] <= 45
     assert visible.smallest_share is not None
     assert "sibling would have been found" in visible.statement
-    early = read_ratio(honest_answers(ratio_plan())[:1]).visible
+    early = read_ratio(honest(ratio_plan())[:1]).visible
     assert early is not None
     assert early.smallest_share is None
     assert "none of sibling" in early.statement
@@ -289,25 +350,22 @@ def test_candidates_that_are_not_at_hand_are_not_applicable() -> None:
 
 
 def test_too_little_honest_traffic_is_refused() -> None:
-    rank, mmd, ratio = (
-        RankCalibrator(tools=tools(), settings=RANK),
-        MmdCalibrator(tools=tools(), settings=MMD),
-        RatioCalibrator(tools=tools(), settings=RATIO),
-    )
-    for calibrator in (rank, mmd, ratio):
+    of_ranks = RankCalibrator(tools=tools(), settings=RANK)
+    of_blocks = MmdCalibrator(tools=tools(), settings=MMD)
+    of_ratios = RatioCalibrator(tools=tools(), settings=RATIO)
+    for calibrator in (of_ranks, of_blocks, of_ratios):
         with pytest.raises(CalibrationError, match="no honest variant was recorded"):
             calibrator.fit({}, error=0.01)
         with pytest.raises(CalibrationError, match="error of a calibration"):
             calibrator.fit({}, error=0.0)
     with pytest.raises(CalibrationError, match="'short' has 5 usable answers, 40 are needed"):
-        rank.fit({"short": honest_answers(rank_plan()[:5])}, error=0.01)
+        of_ranks.fit({"short": honest(rank_plan())[:5]}, error=0.01)
     with pytest.raises(CalibrationError, match="'short' has 1 usable answers, 10 are needed"):
-        mmd.fit({"short": honest_answers(mmd_plan()[:10])}, error=0.01)
+        of_blocks.fit({"short": honest(mmd_plan())[:10]}, error=0.01)
 
 
 def test_a_variant_whose_text_differs_is_refused_by_name() -> None:
-    probes = TextMmd(tools(), None, MMD).plan(ENDPOINT, b"other", 120)
     with pytest.raises(CalibrationError, match="honest variant 'cold' differs"):
         MmdCalibrator(tools=tools(), settings=MMD).fit(
-            {"cold": retuned_answers(probes, 0.2)}, error=0.01
+            {"cold": retuned_answers(mmd_calibration_plan(), 0.2)}, error=0.01
         )

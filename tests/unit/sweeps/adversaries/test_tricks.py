@@ -20,7 +20,7 @@ from tests.support.example_model import example_reference
 
 CHEAP = "sibling"
 
-PROMPTS = [f"{TEXT} number {i}" for i in range(60)]
+PROMPTS = [f"{TEXT} number {i}" for i in range(40)]
 
 EIGHT_TOKENS = {"temperature": 0.0, "max_tokens": 8}
 
@@ -49,7 +49,7 @@ def mixed(share: drift.Share, unit: tricks.Unit) -> Behaviour:
 @pytest.mark.parametrize("copy", ["int4-g32", "fp8-e4m3", "int8-g32", "kv-fp8-e4m3"])
 def test_a_rounded_copy_is_what_answers(copy: str) -> None:
     with serving(example_tools().engine(copy, batch_size=1)) as client:
-        choices = [client.complete(p, max_tokens=1, logprobs=1)["choices"][0] for p in PROMPTS[:5]]
+        choices = [client.complete(p, max_tokens=1, logprobs=1)["choices"][0] for p in PROMPTS[:3]]
     assert all(answered_by(copy, choice) for choice in choices)
     assert not all(answered_by("bfloat16", choice) for choice in choices)
 
@@ -59,8 +59,8 @@ def test_independent_mixture_diverts_its_share() -> None:
         choices = [client.complete(p, max_tokens=1, logprobs=0)["choices"][0] for p in PROMPTS]
     found = [answered_by(CHEAP, choice) for choice in choices]
     assert found == [not answered_by("bfloat16", choice) for choice in choices]
-    # binomial(60, 0.3) lies outside with probability below 1e-3
-    assert 6 < sum(found) < 31
+    # binomial(40, 0.3) lies outside with probability below 1e-3
+    assert 2 < sum(found) < 23
 
 
 def test_mixture_is_the_same_in_any_order_and_repeats_draw_anew() -> None:
@@ -75,9 +75,9 @@ def test_mixture_is_the_same_in_any_order_and_repeats_draw_anew() -> None:
 
 
 def test_blocks_share_one_fate() -> None:
-    with serving(mixed(drift.constant(0.5), tricks.count_block(5))) as client:
-        answers = [tuple(client.token_ids()) for _ in range(40)]
-    blocks = [set(answers[start : start + 5]) for start in range(0, 40, 5)]
+    with serving(mixed(drift.constant(0.5), tricks.count_block(3))) as client:
+        answers = [tuple(client.token_ids()) for _ in range(30)]
+    blocks = [set(answers[start : start + 3]) for start in range(0, 30, 3)]
     assert all(len(block) == 1 for block in blocks)
     assert len(set.union(*blocks)) == 2
 
@@ -106,7 +106,7 @@ def test_callers_share_one_fate() -> None:
             )
             return tuple(response.json()["choices"][0]["token_ids"])
 
-        fates = [{ids(key) for _ in range(3)} for key in range(12)]
+        fates = [{ids(key) for _ in range(2)} for key in range(12)]
     assert all(len(fate) == 1 for fate in fates)
     assert len(set.union(*fates)) == 2
 
@@ -144,7 +144,7 @@ def test_evasion_knows_published_prompts() -> None:
 def test_cache_keeps_answers(with_seed: bool, num_answers: int) -> None:
     engine = example_tools().engine(batch_size=1)
     with serving(tricks.Cached(engine, with_seed=with_seed)) as client:
-        hot = {"temperature": 1.2, "max_tokens": 24}
+        hot = {"temperature": 1.2, "max_tokens": 12}
         answers = {tuple(client.token_ids(seed=seed, **hot)) for seed in range(6)}
         unseeded = client.all_at_once([lambda: tuple(client.token_ids(**hot)) for _ in range(4)])
         assert client.token_ids(PROMPTS[0]) != client.token_ids(PROMPTS[1])
@@ -159,7 +159,7 @@ def test_cache_does_not_keep_refusals() -> None:
 
 
 def test_retuned_temperature_draws_as_the_hotter_one() -> None:
-    asked = {"seed": 3, "max_tokens": 12}
+    asked = {"seed": 3, "max_tokens": 10}
     with serving(
         tricks.Rewritten(example_tools().engine(batch_size=1), tricks.retuned(1.15))
     ) as client:
@@ -229,15 +229,18 @@ def test_limits_stops_and_seeds_are_ignored() -> None:
     def behaviour(change: tricks.Change) -> Behaviour:
         return tricks.Rewritten(example_tools().engine(batch_size=1), change)
 
-    with serving(behaviour(tricks.at_least_tokens(20))) as client:
-        assert len(client.token_ids(max_tokens=4, ignore_eos=True)) == 20
-        assert len(client.token_ids(max_tokens=30, ignore_eos=True)) == 30
+    with serving(behaviour(tricks.at_least_tokens(12))) as client:
+        assert len(client.token_ids(max_tokens=4, ignore_eos=True)) == 12
+        assert len(client.token_ids(max_tokens=14, ignore_eos=True)) == 14
     with serving(behaviour(tricks.without_stop)) as client:
         whole = client.complete()["choices"][0]["text"]
         assert client.complete(stop=[whole[2:4]])["choices"][0]["text"] == whole
-    with serving(behaviour(tricks.without_seed)) as client:
+    with serving(behaviour(tricks.without_seed())) as client:
         same = {tuple(client.token_ids(temperature=1.0, seed=1)) for _ in range(4)}
         assert len(same) > 1
+        # another seed is the next repeat, not the first one again
+        other = {tuple(client.token_ids(temperature=1.0, seed=seed)) for seed in range(2, 8)}
+        assert len(same | other) >= 8
 
 
 def test_names_are_told_as_wished() -> None:

@@ -9,7 +9,6 @@ from audit.sweep_records import AnswerStatus, ApiStyle, Endpoint, Probe, ProbeAn
 from audit.sweeps.border.calibrate import BorderCalibrator
 from audit.sweeps.border.greedy import GreedyBorder
 from audit.sweeps.border.planning import BorderSettings
-from audit.sweeps.border.pool import PoolSettings
 from audit.sweeps.border.seeded import SeededBorder
 from audit.sweeps.detector import Section, Tools
 from reference_runner.records import GenerationRequest, Sampling
@@ -30,10 +29,9 @@ CHAT_ENDPOINT = Endpoint(
     api=ApiStyle.CHAT,
     offers_token_ids=False,
 )
-SETTINGS = BorderSettings(
-    pool=PoolSettings(window_tokens=64, seeds_per_prompt=24), windows_per_probe=2
-)
-NUM_MEASURED = 160
+SETTINGS = BorderSettings()
+NUM_MEASURED = 320
+CANDIDATES = ("int4-g32", "int8-g32")
 
 
 @cache
@@ -41,7 +39,9 @@ def tools() -> Tools:
     texts = [path.read_text() for path in sorted((ROOT / "audit").glob("*.py"))]
     reference = example_reference("bfloat16")
     return Tools(
-        reference=reference, candidates={"int4-g32": rounded("int4-g32")}, texts=tuple(texts)
+        reference=reference,
+        candidates={kind: rounded(kind) for kind in CANDIDATES},
+        texts=tuple(texts),
     )
 
 
@@ -101,16 +101,28 @@ def detector(name: str, section: Section | None) -> GreedyBorder | SeededBorder:
 
 
 @cache
+def measuring(name: str) -> tuple[Probe, ...]:
+    return detector(name, None).plan(ENDPOINT, b"measure", NUM_MEASURED)
+
+
+@cache
 def section_of(name: str) -> Section:
-    """Return the section from two honest variants, bounds wrong with probability 1 %."""
-    probes = detector(name, None).plan(ENDPOINT, b"measure", NUM_MEASURED)
-    honest = {
-        "bf16-batch-1": answered(probes, tools().reference, batch_size=1),
-        "fp32": answered(probes, example_reference("float32")),
-    }
-    return BorderCalibrator(f"border-{name}/1").fit(honest, error=0.01)
+    """Return the section from one honest variant, bounds wrong with probability 5 %."""
+    honest = {"bf16-batch-8": answered(measuring(name), tools().reference)}
+    return BorderCalibrator(f"border-{name}/1").fit(honest, error=0.05)
 
 
 @cache
 def planned(name: str) -> tuple[Probe, ...]:
     return detector(name, section_of(name)).plan(ENDPOINT, b"audit", 60)
+
+
+@cache
+def answers_of(name: str, variant: str) -> tuple[Probed, ...]:
+    """Return a provider's answers to the planned probes."""
+    providers = {
+        "bf16": tools().reference,
+        "fp32": example_reference("float32"),
+        "int4": rounded("int4-g32"),
+    }
+    return tuple(answered(planned(name), providers[variant]))
