@@ -96,7 +96,7 @@ EXAMPLE_DETECTORS := border-greedy/1 border-seeded/1 logprob-kl/1 logprob-tracki
 
 # examples/calibration/sweeps.json: what honest endpoints of the example model look like, to each detector
 sweep-bundle: setup
-	$(BIN)/inference-audit sweep calibrate --model examples/model --also-honest float32 \
+	$(BIN)/inference-audit sweep calibrate --model examples/model --also-honest float32 --effort 0.5 \
 		$(addprefix --detector ,$(EXAMPLE_DETECTORS)) --out examples/calibration/sweeps.json
 
 # docs/study/sweeps.md; an hour on two cores, and real vLLM servers where `make engines` has installed one

@@ -116,7 +116,7 @@ class SweepSettings:
     texts: Path | None = None
     """Folder of ordinary text that probes are cut from, in files that are never sent whole; None
     takes the source of Python's standard library."""
-    candidates: str = "int4-g32 fp8-e4m3 int8-g32 kv-fp8-e4m3"
+    candidates: str = "int4-g32 fp8-e4m3 int8-g32 kv-fp8-e4m3 kv-fp8-e4m3-cpu"
     """Roundings that are told apart as explanations, with spaces between."""
     positive_control: str = "int4-g32"
     """The copy that every run must find."""

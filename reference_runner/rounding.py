@@ -17,12 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from reference_runner.errors import CheckpointError
 
 INT4_MAX = 7.5
 INT8_MAX = 127.0
 FP8_MAX = torch.finfo(torch.float8_e4m3fn).max
+
+#: As `torch.frexp` counts: mantissas in [1/2, 1), three bits behind the leading one.
+_MIN_FP8_EXPONENT = -5
+_FP8_MANTISSA_BITS = 4
+
+_CUT_KV = "sdpa-over-cut-fp8-cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +133,36 @@ def _round_keys_and_values(model: PreTrainedModel) -> None:
         module.register_forward_hook(_hook_through_fp8)
 
 
+def _cut_keys_and_values(model: PreTrainedModel) -> None:
+    """Keep keys and values as vLLM 0.32 does on CPUs: e4m3 with scale 1, cut off towards zero.
+
+    Keys are rounded after the rotary embedding, where the cache stands. A teacher-forced pass
+    rounds those of the newest token as well, as that engine does.
+    """
+    # transformers' own registries, by name; registering the same again changes nothing
+    attentions: Any = ALL_ATTENTION_FUNCTIONS
+    masks: Any = ALL_MASK_ATTENTION_FUNCTIONS
+    attentions.register(_CUT_KV, _attend_to_cut)
+    masks.register(_CUT_KV, masks["sdpa"])
+    untyped: Any = model
+    untyped.set_attn_implementation(_CUT_KV)
+
+
+def _attend_to_cut(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **more: Any
+) -> Any:
+    attention: Any = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    return attention(module, query, _cut_to_fp8(key), _cut_to_fp8(value), mask, **more)
+
+
+def _cut_to_fp8(values: Tensor) -> Tensor:
+    """Return values on the e4m3 grid, each the next one towards zero."""
+    size = values.float().abs().clamp(max=FP8_MAX)
+    exponent = torch.frexp(size).exponent.clamp(min=_MIN_FP8_EXPONENT)
+    step = torch.ldexp(torch.ones_like(size), exponent - _FP8_MANTISSA_BITS)
+    return ((size / step).floor() * step * values.sign()).to(values.dtype)
+
+
 def _hook_through_fp8(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
     return _through_fp8(output)
 
@@ -147,6 +185,11 @@ ROUNDINGS: dict[str, Rounding] = {
         _weights("fp8-e4m3", "fp8 (e4m3) weights, one scale per channel", round_fp8),
         Rounding(
             id="kv-fp8-e4m3", label="fp8 (e4m3) key-value cache", apply=_round_keys_and_values
+        ),
+        Rounding(
+            id="kv-fp8-e4m3-cpu",
+            label="fp8 (e4m3) key-value cache of vLLM on CPUs",
+            apply=_cut_keys_and_values,
         ),
     )
 }

@@ -32,14 +32,14 @@ from audit.sweeps.registry import Kinds
 #: Requests to each variant, where the effort is 1. Bounds on rare events need many; what needs
 #: whole answers, or samples beside each of them, is dear.
 NUM_REQUESTS: Mapping[str, int] = {
-    "border-greedy/1": 2000,
-    "border-seeded/1": 2000,
-    "logprob-kl/1": 200,
-    "logprob-tracking/1": 200,
-    "logprob-binding/1": 200,
+    "border-greedy/1": 1600,
+    "border-seeded/1": 1200,
+    "logprob-kl/1": 240,
+    "logprob-tracking/1": 400,
+    "logprob-binding/1": 240,
     "conformal-rank/1": 120,
-    "text-mmd/1": 500,
-    "candidate-ratio/1": 200,
+    "text-mmd/1": 1000,
+    "candidate-ratio/1": 100,
     "one-token-cells/1": 2400,
 }
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,10 @@ from audit.config import (
 )
 from audit.errors import ConfigurationError
 from audit.sweep_records import SweepResult
+
+if TYPE_CHECKING:
+    # loads the detectors' arithmetic, which most commands do without
+    from audit.sweeps.bundle import HonestBundle
 
 Models = Annotated[
     list[str],
@@ -173,6 +177,10 @@ def calibrate(
     )
     bundle = make_bundle(builder, plan, tell=_silent if as_json else sweep_lines.tell)
     save_bundle(bundle, out)
+    _tell_bundle(bundle, out, as_json=as_json)
+
+
+def _tell_bundle(bundle: "HonestBundle", out: Path, *, as_json: bool) -> None:
     if as_json:
         print_line(
             {

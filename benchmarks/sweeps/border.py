@@ -10,8 +10,10 @@ reaches 1/alpha. Every view of the same answers has a calibration of its own:
   named          substitutes run locally on the same spots, the engine's own fp8 cache among them
   no engine kv   as named, without that copy: what is left where nobody knows the engine's cache
   without X      as named, one honest variant left out of the calibration: its alarms are the test
+  only fp32      the calibration knows one precision only: what other honest servers then suffer
   blind          no substitutes: only unnamed deviations are bet on
-  same engine    the honest engine's own answers (bfloat16, concurrency 16) are the first choices
+  same engine    the honest engine's own answers (bfloat16, concurrency 16) are the first choices;
+                 "and precision": float32 servers are no honest variant of it
 
 `natural` are ordinary positions (or seeds) of the same texts, under the law and bounds of `named`:
 most lie in no cell, and are no evidence.
@@ -81,7 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--local", action="store_true", help="answer what is not recorded locally")
     parser.add_argument("--record", action="append", choices=list(VARIANTS))
     parser.add_argument("--view", action="append", help="only these views")
-    parser.add_argument("--windows", type=int, default=2600)
+    parser.add_argument("--windows", type=int, default=3300)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--sweeps", type=int, default=600)
     parser.add_argument("--alpha", type=float, default=0.01)
@@ -116,6 +118,7 @@ def _study(
         "named": (asked, all_honest),
         "no engine kv": (fewer, all_honest),
         **{f"without {v}": (asked, tuple(o for o in all_honest if o != v)) for v in all_honest},
+        "only fp32": (asked, tuple(v for v in all_honest if v == "fp32")),
         "blind": (blind, all_honest),
         "same engine": (same, all_honest),
         "same engine and precision": (same, tuple(v for v in all_honest if v != "fp32")),
@@ -124,8 +127,10 @@ def _study(
     for view, (seen, honest) in views.items():
         if options.view and view not in options.view:
             continue
-        # a variant that was asked little bounds little: it is tested, and calibrates nothing
-        measuring = tuple(v for v in honest if VARIANTS[v][4] == 1) or honest
+        # a variant that was asked little bounds little: it is tested, and calibrates nothing, but
+        # where it stands for another that is left out
+        is_held_out = view.startswith("without")
+        measuring = tuple(v for v in honest if is_held_out or VARIANTS[v][4] == 1)
         bounds = _bounds(options, ground, name, seen[::2], {v: known[v] for v in measuring})
         is_main = view == "named" or view.startswith("without")
         num_sweeps = options.sweeps if is_main else options.sweeps // 4

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -32,8 +30,7 @@ from audit.sweeps.border.pool import (
     seeded_spots,
 )
 from reference_runner.records import GenerationRequest, Sampling
-from reference_runner.replay import TorchReference, load_reference
-from reference_runner.rounding import FP8_MAX
+from reference_runner.replay import load_reference
 
 KINDS = ("fp8-e4m3", "int4-g32", "int8-g32", "kv-fp8-e4m3")
 ENGINE_KV = "kv-fp8-e4m3-cpu"
@@ -65,37 +62,6 @@ class Window:
     """Places in `spots`; None where an ordinary position lies in no cell."""
 
 
-def engine_kv(reference: TorchReference) -> TorchReference:
-    """Return a copy with keys and values as vLLM 0.32 keeps them in an fp8 cache on CPUs.
-
-    Keys are rounded after the rotary embedding, and both are cut off towards zero.
-    """
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> Any:
-        attention: Any = ALL_ATTENTION_FUNCTIONS["sdpa"]
-        return attention(module, query, _cut_off(key), _cut_off(value), mask, **more)
-
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-
-    functions: Any = ALL_ATTENTION_FUNCTIONS
-    masks: Any = ALL_MASK_ATTENTION_FUNCTIONS
-    functions.register(ENGINE_KV, attend)
-    masks.register(ENGINE_KV, masks["sdpa"])
-    # a copy that shares all but its configuration would do; rounding keys is how one is made
-    copy: Any = reference.rounded("int8-channel").model.network
-    copy.load_state_dict(reference.model.network.state_dict())
-    copy.set_attn_implementation(ENGINE_KV)
-    return reference.with_network(copy)
-
-
-def _cut_off(values: torch.Tensor) -> torch.Tensor:
-    size = values.float().abs().clamp(max=FP8_MAX)
-    exponent = torch.frexp(size).exponent.clamp(min=-5)
-    step = torch.ldexp(torch.ones_like(size), exponent - 4)
-    return ((size / step).floor() * step * values.sign()).to(values.dtype)
-
-
 def make_ground() -> Ground:
     """Return the example model, its rounded copies, and texts that it was not developed on."""
     reference = load_reference(MODEL, "bfloat16", num_threads=1)
@@ -107,7 +73,7 @@ def make_ground() -> Ground:
     copies = {kind: reference.rounded(kind) for kind in KINDS}
     return Ground(
         reference=reference,
-        candidates={**copies, ENGINE_KV: engine_kv(reference)},
+        candidates={**copies, ENGINE_KV: reference.rounded(ENGINE_KV)},
         texts=[text for text in texts if len(text) > 2000],
         api=ApiStyle.COMPLETIONS,
         settings=PoolSettings(),
@@ -123,7 +89,7 @@ def make_pool(options: argparse.Namespace, ground: Ground, name: str) -> list[Wi
     found = (
         greedy_spots(ground, seed, options.windows)
         if name == "greedy"
-        else seeded_spots(ground, seed, options.windows // 2, FREE, PROFILE)
+        else seeded_spots(ground, seed, options.windows * 6 // 11, FREE, PROFILE)
     )
     windows = _chosen(found, ground.settings, name, seed)
     if stored is not None:

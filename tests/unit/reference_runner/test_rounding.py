@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from reference_runner.errors import CheckpointError
 from reference_runner.records import ReplayBatch, ReplaySequence, Sampling
 from reference_runner.replay import TorchReference
-from reference_runner.rounding import ROUNDINGS, round_fp8, round_integer, rounded_copy
+from reference_runner.rounding import (
+    ROUNDINGS,
+    _cut_to_fp8,
+    round_fp8,
+    round_integer,
+    rounded_copy,
+)
 from tests.support.example_model import example_reference
 
 GROUPS = {"int4-g32": (32, 4), "int4-g128": (128, 4), "int8-g32": (32, 8), "int8-channel": (0, 8)}
@@ -135,3 +141,20 @@ def test_a_model_without_the_layers_is_refused(kind: str, missing: str) -> None:
 
     with pytest.raises(CheckpointError, match=missing):
         rounded_copy(Other(), kind)  # type: ignore[arg-type]
+
+
+def test_cut_keys_and_values_lie_on_the_grid_next_towards_zero() -> None:
+    codes = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float().numpy()
+    grid = np.unique(np.abs(codes[np.isfinite(codes)]))
+    values = np.random.default_rng(4).normal(0, 3, 500).astype(np.float32)
+    values[:6] = [0.0, 1e-9, 448.0, 1e6, -0.0019, 2.0**-6]
+    cut = _cut_to_fp8(torch.from_numpy(values)).numpy()
+    for value, found in zip(values, cut, strict=True):
+        below = grid[grid <= min(abs(float(value)), 448.0)].max()
+        assert found == np.float32(np.copysign(below, value) if below else 0.0)
+
+
+def test_grid_points_are_not_moved() -> None:
+    codes = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
+    finite = codes[codes.isfinite()]
+    assert torch.equal(_cut_to_fp8(finite), finite)

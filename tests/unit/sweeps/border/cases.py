@@ -30,7 +30,7 @@ CHAT_ENDPOINT = Endpoint(
     offers_token_ids=False,
 )
 SETTINGS = BorderSettings()
-NUM_MEASURED = 320
+NUM_MEASURED = 200
 CANDIDATES = ("int4-g32", "int8-g32")
 
 
