@@ -33,7 +33,7 @@ def test_every_adversary_answers_both_routes(adversary: Adversary) -> None:
     )
 
 
-@pytest.mark.parametrize("adversary", [a for a in CATALOGUE if a.is_honest], ids=str)
+@pytest.mark.parametrize("adversary", [a for a in CATALOGUE if a.is_honest], ids=lambda a: a.name)
 def test_honest_ones_draw_what_the_model_draws(adversary: Adversary) -> None:
     """Near ties alone may fall the other way: at least 27 of 30 one-token answers agree."""
     reference = example_reference("float32")
