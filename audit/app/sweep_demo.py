@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -31,15 +32,28 @@ SHOWN = (
 )
 
 
+#: What is asked in the demonstration: what takes seconds an endpoint on a small machine.
+DETECTORS = (
+    *("preflight/1", "border-greedy/1", "border-seeded/1"),
+    *("logprob-kl/1", "logprob-binding/1"),
+)
+
+
 @contextmanager
 def serving(
-    builder: KitBuilder, names: Sequence[str], *, model: str
+    builder: KitBuilder,
+    names: Sequence[str],
+    *,
+    model: str,
+    change_at: float = 200.0,
+    change_end: float = 400.0,
 ) -> Iterator[tuple[Endpoint, ...]]:
     """Serve adversaries by their names on loopback; yield them as endpoints that claim the model.
 
+    Those that change do so after `change_at` requests, and are done after `change_end`.
     Raises: ConfigurationError for an unknown name.
     """
-    tools = adversary_tools(builder, model)
+    tools = replace(adversary_tools(builder, model), change_at=change_at, change_end=change_end)
     with ExitStack() as stack:
         endpoints = []
         for name in names:

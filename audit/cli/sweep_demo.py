@@ -46,7 +46,7 @@ def demo(
     as_json: options.AsJson = False,
 ) -> None:
     """Sweep an honest and several cheating endpoints that are started on loopback."""
-    from audit.app.sweep_demo import SHOWN, serving
+    from audit.app.sweep_demo import DETECTORS, SHOWN, serving
     from audit.app.sweeps import open_sweeps, rescore, run_once, save_recording, write_report
 
     bundle = examples / "calibration" / "sweeps.json"
@@ -71,6 +71,7 @@ def demo(
             endpoints=served,
             claim=Claim(model=MODEL_NAME, precision="bfloat16"),
             budget=Budget(max_requests=2000, max_tokens=2_000_000),
+            detectors=DETECTORS,
         )
         done = run_once(builder, spec)
     recording = folder / "recording.jsonl.gz"

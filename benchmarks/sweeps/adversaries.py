@@ -3,12 +3,12 @@
     python benchmarks/sweeps/adversaries.py [--only NAME ...] [--repeats N] [--honest-repeats N]
 
 Method: each adversary is served over HTTP around the example model and swept as a buyer would sweep
-it, with the bundled honest bundle, the bundled policy (false-alarm rate 1 %) and all detectors that
-the bundle measured but `text-mmd/1` and `conformal-rank/1`, which take minutes each here and are
-measured by themselves (`text.py`). Every repeat has a server, a seed and probes of its own. Honest
-servers are swept more often: an accusation there is a false alarm. Servers that change over time
-are swept again and again; the run is counted in which a change is told. Floor: an adversary that
-does nothing is an honest server.
+it, with the bundled honest bundle, the bundled policy (false-alarm rate 1 %) and the detectors of
+the demonstration; `--replay` adds `replay/1`, which takes whole answers. Detectors of texts take
+minutes each here and are measured by themselves (`text.py`, `tier4.py`). Every repeat has a server,
+a seed and probes of its own. Honest servers are swept more often: an accusation there is a false
+alarm. Servers that change over time are swept again and again; the run is counted in which a change
+is told. Floor: an adversary that does nothing is an honest server.
 
 `requests` are those until the evidence sufficed, `asked` all that were sent. "not found" stands
 beside the smallest share and the requests that finding each named copy would take, as the run told.
@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from audit.app.sweep_demo import serving
+from audit.app.sweep_demo import DETECTORS, serving
 from audit.app.sweep_kit import KitBuilder
 from audit.app.sweeps import open_sweeps, run_series
 from audit.config import ModelSource, ReplaySettings, SweepSettings
@@ -43,13 +43,11 @@ from audit.sweeps.adversaries.adversary import AdversaryKind
 from audit.sweeps.adversaries.catalogue import CATALOGUE, find_adversary
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-DETECTORS = (
-    *("preflight/1", "border-greedy/1", "border-seeded/1", "replay/1"),
-    *("logprob-kl/1", "logprob-binding/1", "candidate-ratio/1", "one-token-cells/1"),
-)
 #: What a sweep that looks for changes asks: cheap, and the same in every run.
 WATCHING = ("border-greedy/1",)
-MAX_RUNS = 20
+MAX_RUNS = 12
+#: Seven runs of 160 requests are honest; the change is over two runs later.
+CHANGE_AT, CHANGE_END = 1120.0, 1440.0
 FOUND = (SweepOutcome.INCONSISTENT, SweepOutcome.POLICY_DIFFERENT, SweepOutcome.MISCONFIGURED)
 
 Row = dict[str, object]
@@ -61,6 +59,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--honest-repeats", type=int, default=5)
+    parser.add_argument("--replay", action="store_true")
     parser.add_argument("--bundle", type=Path, default=EXAMPLES / "calibration" / "sweeps.json")
     options = parser.parse_args()
     builder = open_sweeps(
@@ -80,14 +79,14 @@ def main() -> None:
             if adversary.kind is AdversaryKind.DRIFT:
                 row = watched(builder, adversary.name)
             else:
-                row = swept(builder, adversary.name)
+                row = swept(builder, adversary.name, has_replay=options.replay)
             row |= {"adversary": adversary.name, "seconds": round(time.monotonic() - started, 1)}
             rows.append(row)
             print(json.dumps(row), flush=True)
     print(json.dumps(summary(rows)))
 
 
-def swept(builder: KitBuilder, name: str) -> Row:
+def swept(builder: KitBuilder, name: str, *, has_replay: bool) -> Row:
     """Return what one sweep concludes about one adversary."""
     with serving(builder, [name], model="example") as endpoints:
         spec = SweepSpec(
@@ -95,7 +94,7 @@ def swept(builder: KitBuilder, name: str) -> Row:
             endpoints=endpoints,
             claim=Claim(model="example", precision="bfloat16"),
             budget=Budget(max_requests=3000, max_tokens=3_000_000),
-            detectors=available(builder),
+            detectors=(*DETECTORS, "replay/1") if has_replay else DETECTORS,
         )
         (finding,) = next(run_series(builder, spec)).result.findings
     return told(finding)
@@ -103,7 +102,8 @@ def swept(builder: KitBuilder, name: str) -> Row:
 
 def watched(builder: KitBuilder, name: str) -> Row:
     """Return in which run a change over time was told, and as what."""
-    with serving(builder, [name], model="example") as endpoints:
+    changing = serving(builder, [name], model="example", change_at=CHANGE_AT, change_end=CHANGE_END)
+    with changing as endpoints:
         spec = SweepSpec(
             name=name,
             endpoints=endpoints,
@@ -121,12 +121,6 @@ def watched(builder: KitBuilder, name: str) -> Row:
             if any(kind not in (ChangeKind.NONE, ChangeKind.UNCONFIRMED) for kind in kinds):
                 break
     return {"found_in_run": first_found, "changes": kinds, "runs": number}
-
-
-def available(builder: KitBuilder) -> tuple[str, ...]:
-    """Return the detectors of this study that the bundle measured."""
-    scorer = builder.scorer(Claim(model="example", precision="bfloat16"), ())
-    return tuple(name for name in DETECTORS if scorer.num_probes.get(name))
 
 
 def told(finding: EndpointFinding) -> Row:

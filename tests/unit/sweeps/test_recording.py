@@ -165,7 +165,7 @@ def lines() -> list[dict[str, Any]]:
 
 
 def repacked(found: list[dict[str, Any]]) -> bytes:
-    return gzip.compress("".join(json.dumps(line) + "\n" for line in found).encode())
+    return gzip.compress("".join(json.dumps(line) + "\n" for line in found).encode(), mtime=0)
 
 
 def spoilt(index: int, **members: object) -> bytes:
@@ -191,9 +191,9 @@ def without(index: int, key: str) -> bytes:
     [
         (b"plain text", "is not gzip, or was damaged"),
         (packed(ANSWERS) + b"more", "is followed by something else"),
-        (gzip.compress(b""), "holds no header"),
-        (gzip.compress(b"\xff\xfe\n"), "line 1: holds what canonical JSON cannot"),
-        (gzip.compress(b"[]\n"), "must be a JSON object"),
+        (gzip.compress(b"", mtime=0), "holds no header"),
+        (gzip.compress(b"\xff\xfe\n", mtime=0), "line 1: holds what canonical JSON cannot"),
+        (gzip.compress(b"[]\n", mtime=0), "must be a JSON object"),
         (repacked(lines()[1:]), "the first line, and no other, must be the header"),
         (repacked([lines()[0], *lines()]), "the first line, and no other, must be the header"),
         (spoilt(0, format="other/v9"), "line 1.format: must be inference-audit/sweep-recording/v1"),
