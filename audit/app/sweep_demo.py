@@ -24,11 +24,9 @@ SHOWN = (
     "int4-g32",
     "kv-fp8-e4m3",
     "sibling",
-    "mixture-sibling-20-each",
     "evasion-one-token",
     "laundered-sibling",
     "usage-inflated",
-    "system-text-hidden",
 )
 
 

@@ -27,7 +27,8 @@ from audit.sweeps.decide.sticky import sticky_evidence
 from audit.sweeps.decide.verdict import StopReason, decide_endpoint, should_stop
 from audit.sweeps.policy import OverRuns, load_sweep_policy
 
-POLICY = load_sweep_policy()
+#: Content to have seen 4-bit copies; the bundled policy asks for more.
+POLICY = replace(load_sweep_policy(), must_see=("int4-g32",), max_blind_share=0.5)
 ENDPOINT = Endpoint(name="shop", base_url="http://127.0.0.1:1/v1", model="m")
 THRESHOLD = POLICY.log_threshold_nats(1)
 
@@ -396,3 +397,12 @@ def test_the_detector_that_sees_an_attack_best_speaks_for_it() -> None:
     )
     assert sights_of([first, second], POLICY)["int4-g32"].detector == "text-mmd/1"
     assert not sights_of([first, second], POLICY)["int4-g32"].is_seen
+
+
+def test_the_bundled_policy_passes_nobody_on_4_bit_copies_alone() -> None:
+    strict = load_sweep_policy()
+    assert "int8-g32" in strict.must_see
+    readings = [replace(reading(tells="0" * 60), visible=SEES_INT4)]
+    assert decide_endpoint(ENDPOINT, readings, POLICY, 1).outcome is SweepOutcome.CONSISTENT
+    found = decide_endpoint(ENDPOINT, readings, strict, 1)
+    assert found.outcome is SweepOutcome.UNINFORMATIVE

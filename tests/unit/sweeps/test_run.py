@@ -113,7 +113,7 @@ class World:
         scorer = Scorer(
             detectors=(ParityDetector(),),
             comparers=(),
-            policy=load_sweep_policy(),
+            policy=replace(load_sweep_policy(), must_see=("int4-g32",), max_blind_share=0.5),
             num_probes={"border-greedy/1": 160},
         )
         kit = SweepKit(

@@ -26,7 +26,7 @@ from tests.unit.sweeps.small_run import ParityDetector, answered, endpoint, stor
 SCORER = Scorer(
     detectors=(ParityDetector(),),
     comparers=(),
-    policy=load_sweep_policy(),
+    policy=replace(load_sweep_policy(), must_see=("int4-g32",), max_blind_share=0.5),
     num_probes={"border-greedy/1": 160},
 )
 HONEST = endpoint("honest", EndpointRole.NEGATIVE_CONTROL)
